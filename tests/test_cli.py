@@ -1,0 +1,76 @@
+"Bad input is told in one line with the file, the row, the cause and the remedy; the exit status says what happened; nothing is left behind"
+import json, re
+import pytest
+from conftest import ded
+
+QUESTION = dict(id="q1", question="b:1?b", gold="1", domain="math")
+TRACE = dict(id="q1", k=0, model="t", text="<think>b:1</think>\\boxed{1}", finish_reason="stop", n_tok=9, seed=0)
+CORPUS = dict(id="q1", k=0, text=TRACE["text"], model="t", n_tok=9, question="b:1?b")
+
+def put(path, *rows):
+    path.write_text("".join(json.dumps(r)+"\n" for r in rows))
+    return path
+
+def refused(status, *args, says):
+    "The command ends with this status and a single line on stderr"
+    done = ded(*args)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode==status, done.stderr
+    assert "Traceback" not in done.stderr and re.search(says, lines[-1]), done.stderr
+    if status==1: assert len(lines)==1, done.stderr
+
+def commands(): return re.findall(r"^  (\w+) ", ded("--help").stdout, re.M)
+
+def test_every_command_explains_itself():
+    names = commands()
+    assert {"reproduce","exhibits","rollout","verify","passrate","teacher","select","sft","eval","entropy","shift","export","doctor"} <= set(names)
+    for n in names:
+        done = ded(n, "--help")
+        assert done.returncode==0 and "--json" in done.stdout, n
+
+def test_wrong_usage_is_status_2():
+    refused(2, "reproduce", "--preset", "huge", says="invalid choice: 'huge'.*smoke.*cpu.*gpu.*paper")
+    refused(2, "reproduce", "--only", "13_trian", says="13_trian: unknown; choose 10_world")
+    refused(2, "relect", says="no such command; choose from reproduce")
+    refused(2, "select", "--tau", "0.5", says="required: --traces")
+    refused(2, "sft", says="required: --model")
+
+def test_a_missing_column_names_the_line(tmp_path):
+    bad = put(tmp_path/"v.jsonl", dict(id="q1", k=0, verdict="right"), dict(id="q1", k=1))
+    refused(1, "passrate", "--verdicts", bad, "--out", tmp_path/"r.jsonl", says=r"v\.jsonl:2: the row lacks 'verdict'; add it")
+    assert not (tmp_path/"r.jsonl").exists()
+
+def test_a_broken_line_names_the_line(tmp_path):
+    bad = tmp_path/"q.jsonl"
+    bad.write_text(json.dumps(QUESTION)+"\n{\"id\": \n")
+    refused(1, "verify", "--traces", put(tmp_path/"t.jsonl", TRACE), "--questions", bad, "--out", tmp_path/"v.jsonl", says=r"q\.jsonl:2: not JSON")
+    refused(1, "verify", "--traces", tmp_path/"none.jsonl", "--questions", bad, "--out", tmp_path/"v.jsonl", says=r"none\.jsonl: cannot read it: No such file")
+    refused(1, "verify", "--traces", put(tmp_path/"t.jsonl"), "--questions", bad, "--out", tmp_path/"v.jsonl", says=r"t\.jsonl: holds no rows")
+
+def test_an_unbalanced_think_tag_is_malformed(tmp_path):
+    ts = put(tmp_path/"t.jsonl", TRACE, dict(TRACE, k=1, text="<think>b:1 \\boxed{1}"))
+    done = ded("verify", "--traces", ts, "--questions", put(tmp_path/"q.jsonl", QUESTION), "--out", tmp_path/"v.jsonl", "--json")
+    assert done.returncode==0, done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["rows"], facts["right"], facts["malformed"]) == (2, 1, 1)
+
+def test_a_trace_without_its_question_is_listed(tmp_path):
+    ts = put(tmp_path/"t.jsonl", TRACE, dict(TRACE, id="q2"))
+    done = ded("verify", "--traces", ts, "--questions", put(tmp_path/"q.jsonl", QUESTION), "--out", tmp_path/"v.jsonl")
+    assert done.returncode==1 and "trace q2, k 0, has no question" in done.stderr
+
+@pytest.mark.parametrize("name", ["rollout", "sft", "eval"])
+def test_a_folder_that_is_no_model(name, tmp_path):
+    (tmp_path/"model").mkdir()
+    args = dict(rollout=["--questions", put(tmp_path/"q.jsonl", QUESTION), "--n", "1"], sft=["--corpus", put(tmp_path/"c.jsonl", CORPUS)], eval=["--bench", "w-aime24"])[name]
+    refused(1, name, "--model", tmp_path/"model", *args, "--out", tmp_path/"out", says="model: .*(config.json|no model|not a model)")
+    assert not (tmp_path/"out").exists()
+
+def test_an_unknown_benchmark(tmp_path):
+    (tmp_path/"model").mkdir()
+    refused(2, "eval", "--model", tmp_path/"model", "--bench", "w-aime99", "--out", tmp_path/"s.csv", says="unknown benchmark 'w-aime99'; known: w-aime24")
+
+def test_a_corpus_without_questions_cannot_be_exported(tmp_path):
+    c = put(tmp_path/"c.jsonl", {k: v for k,v in CORPUS.items() if k!="question"})
+    refused(1, "export", "--corpus", c, "--format", "trl", "--out", tmp_path/"x", says=r"c\.jsonl:1: the row lacks 'question'")
+    assert not (tmp_path/"x").exists()
