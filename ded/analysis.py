@@ -32,7 +32,7 @@ def head_entropy(
     w, # Weights of the head (vocabulary, width)
     bias=None, # Its bias (vocabulary)
     rows:int=512, # Positions at a time
-    cols:int=8192, # Vocabulary entries at a time
+    cols:int=4096, # Vocabulary entries at a time
 ): # Entropies in nats (positions), fp32
     "Entropy of softmax(h @ w.T) without the logits"
     import torch
@@ -94,7 +94,7 @@ def token_entropy(
     model:str, # Folder or hub name of the model that wrote the traces, or (model, tokenizer)
     traces:list, # Trace rows
     questions:list=None, # Question rows; not needed where traces carry `question`
-    batch:int=16384, # Padded tokens per forward pass
+    batch:int=0, # Padded tokens per forward pass; 0 is 16384 on a GPU and 2048 on a CPU, where small batches stay in cache
 )->list: # Rows of id, k, model, tokens, mean and `entropy`: nats per reply token, fp32 array
     "Entropy of the next-token distribution at every token of the traces"
     asked = {q["id"]: q["question"] for q in questions or ()}
@@ -103,7 +103,7 @@ def token_entropy(
     head = plain_head(lm, model)
     pairs = [dialogue(tok, t.get("question") or asked[t["id"]], t["text"], end=t.get("finish_reason")!="length") for t in traces]
     values = [None]*len(pairs)
-    for ix in length_batches([len(p)+len(r) for p,r in pairs], batch):
+    for ix in length_batches([len(p)+len(r) for p,r in pairs], batch or (16384 if lm.device.type=="cuda" else 2048)):
         for i,v in zip(ix, batch_entropy(lm, [pairs[i] for i in ix], head)): values[i] = v
     return [dict(id=t["id"], k=t["k"], model=t.get("model"), tokens=len(v), mean=float(v.mean()) if len(v) else None, entropy=v) for t,v in zip(traces, values)]
 

@@ -17,8 +17,8 @@ from .tasks import *
 from .rollout import *
 from .eval import evaluate, interval
 
-# %% ../nbs/07b_cards.ipynb #8a4705ad
-CARD_SETS = {"hard":("math",120,HARD), "broad":("math",120,dict(lo=1,hi=5)), "choice":("choice",60,dict(lo=1,hi=4)), "code-easy":("code",60,dict(lo=2,hi=2)), "code-medium":("code",60,dict(lo=3,hi=4)), "code-hard":("code",60,dict(lo=5,hi=6)),
+# %% ../nbs/07b_cards.ipynb #493b94ee
+CARD_SETS = {"hard":("math",120,HARD), "broad":("math",120,BROAD), "choice":("choice",60,dict(lo=1,hi=4)), "code-easy":("code",60,dict(lo=2,hi=2)), "code-medium":("code",60,dict(lo=3,hi=4)), "code-hard":("code",60,dict(lo=5,hi=6)),
              **{s: (s,60,{}) for s in ("chinese","facts","cfacts","spell","sum","do")}, "fix":("fix",60,dict(second=False))}
 SAMPLING = dict(temperature=.7, top_p=1., max_tokens=256, seed=0, progress=False)
 

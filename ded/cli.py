@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'COMMANDS', 'rows_of', 'at_least', 'models',
-           'benches', 'share', 'reproduce', 'exhibits', 'drawn', 'rollout', 'verify', 'passrate', 'select',
-           'load_tokenizer', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export',
-           'doctor', 'parser', 'overview', 'tell', 'run', 'main']
+           'benches', 'share', 'reproduce', 'exhibits', 'drawn', 'rollout', 'verify', 'passrate', 'select', 'metric',
+           'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export', 'doctor', 'parser',
+           'overview', 'tell', 'run', 'main']
 
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, shutil, sys
@@ -158,17 +158,19 @@ def select(
     from ded.selection import build_corpus
     share(tau=tau)
     at_least(1, keep=keep, max_tok=max_tok)
-    check((distance=="token")==bool(tokenizer), "--distance token and --tokenizer go together; give both or neither", UsageError)
-    how = dict(norm=norm) if distance=="char" else dict(norm=norm, unit="token", tok=load_tokenizer(tokenizer))
+    how = metric(distance, norm, tokenizer)
     rows, funnel = build_corpus(rows_of(traces, TRACES), rows_of(verdicts, VERDICTS), rows_of(passrates, PASSRATES) if passrates else None,
                                 rows_of(questions, QUESTIONS) if questions else None, stage=stage, rule=None if rule=="auto" else rule, keep=keep, tau=tau, max_tok=max_tok, seed=seed, **how)
     write_rows(out, rows)
     return dict(out=out, rows=len(rows), questions=len({r["id"] for r in rows}), funnel=funnel)
 
-def load_tokenizer(name):
+def metric(distance, norm, tokenizer):
+    "The arguments of `farthest` that say what distance is"
+    check((distance=="token")==bool(tokenizer), "--distance token and --tokenizer go together; give both or neither", UsageError)
+    if distance=="char": return dict(norm=norm)
     from transformers import AutoTokenizer
-    try: return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as e: raise DedError(f"{name}: cannot be loaded as a tokenizer ({str(e).splitlines()[0]}); give a folder written by save_pretrained") from None
+    try: return dict(norm=norm, unit="token", tok=AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False))
+    except (OSError, ValueError) as e: raise DedError(f"{tokenizer}: cannot be loaded as a tokenizer ({str(e).splitlines()[0]}); give a folder written by save_pretrained") from None
 
 def recipe(cfg): return dict(epochs=cfg.epochs, batch=cfg.batch, lr=cfg.lr, max_len=cfg.max_len)
 
@@ -261,13 +263,13 @@ def trial(student, teacher, qs, bench, out, cfg, k, seed):
 def entropy(
     model:str, # Folder or hub name of the model that wrote the traces
     traces:str, # Trace rows, JSON lines
-    questions:str, # Question rows, JSON lines: the prompts of the traces
     out:str, # CSV: model, tokens, mean, std, median, q25, q75, max (nats)
+    questions:str="", # Question rows, JSON lines; not needed where traces carry `question`
 ):
     "Entropy of the model over the tokens of its own trajectories, nats"
     from ded.analysis import entropy_stats, token_entropy
     models(model)
-    stats = entropy_stats(token_entropy(model, rows_of(traces, TRACES), rows_of(questions, QUESTIONS)))
+    stats = entropy_stats(token_entropy(model, rows_of(traces, TRACES), rows_of(questions, QUESTIONS) if questions else None))
     write_rows(out, [dict(model=Path(model).name, **stats)])
     return dict(out=out, **stats)
 
@@ -275,13 +277,14 @@ def shift(
     base:str, # Folder or hub name of the model before training
     tuned:str, # Folder or hub name of the model afterwards
     bench:str, # Benchmarks whose questions are read, a comma list
-    out:str, # CSV: bench and its measures of shift
+    out:str, # CSV: bench, dis (distance in the plane of the base's two main axes), layers, questions
+    corrected:bool=False, # Without padding, with 95 % intervals and the distance in full space
 ):
     "How far fine-tuning moved the representations of a benchmark's questions"
     from ded.analysis import pca_shift
     from ded.tasks import bench as questions_of
     models(base, tuned)
-    rows = [dict(bench=b, **pca_shift(base, tuned, questions_of(b))) for b in benches(bench)]
+    rows = [dict(bench=b, **pca_shift(base, tuned, questions_of(b), corrected)) for b in benches(bench)]
     write_rows(out, rows)
     return dict(out=out, rows=rows)
 

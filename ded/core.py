@@ -326,8 +326,8 @@ class Preset:
     pool: int = 1000 # Questions to distill from (paper §4.1: 1,000 of s1k)
     draws: int = 8 # Traces per question from the chosen teacher (paper §3: M, not given)
     pass_draws: int = 8 # Student samples per question for its pass rate (paper §3, not given)
-    tau: float = .5 # Highest pass rate of a question that is kept, inclusive (paper §3, not given)
-    keep: int = 5 # Traces kept per hard question, at most (paper §3: P, not given)
+    tau: float = .125 # Highest pass rate of a question that is kept, inclusive (paper §3, not given)
+    keep: int = 4 # Traces kept per hard question, at most (paper §3: P, not given)
     max_tok: int = 200 # Longest trace that is kept, tokens (paper §3: 16,384)
     gen_tokens: int = 256 # Longest reply that is drawn, tokens
     max_len: int = 384 # Training cutoff for prompt and reply together, tokens (paper §4.1: 16,384)
@@ -336,7 +336,7 @@ class Preset:
     top_p: float = 1.0 # Probability mass that is sampled from, of both
     epochs: int = 10 # Passes over the corpus (paper §4.1)
     batch: int = 48 # Traces per optimiser step (paper §4.1)
-    lr: float = 1e-3 # Peak learning rate (paper §4.1: 1e-5)
+    lr: float = 3e-4 # Peak learning rate (paper §4.1: 1e-5); for the small world the better of 3e-4 and 1e-3 on development sets
     bench_cap: int = 0 # Questions per benchmark at most; 0 takes all
     bench_draws: int = 0 # Samples per benchmark question; 0 takes the benchmark's own k (paper §4.1: 16)
     batch_gen: int = 256 # Replies drawn at the same time
@@ -345,10 +345,10 @@ class Preset:
 
 # %% ../nbs/00_core.ipynb #a7f2789d
 PRESETS = {p.name: p for p in [
-    Preset("smoke", pool=40, draws=3, pass_draws=3, keep=2, epochs=2, bench_cap=12, bench_draws=2, budget_s=300),
+    Preset("smoke", pool=40, draws=3, pass_draws=3, tau=.5, keep=2, gen_tokens=160, epochs=2, bench_cap=12, bench_draws=2, budget_s=300),
     Preset("cpu"),
     Preset("gpu", batch_gen=1024, budget_s=540),
-    Preset("paper", draws=16, pass_draws=16, max_tok=16384, gen_tokens=32768, max_len=16384, temperature=.6, student_temperature=.6,
+    Preset("paper", draws=16, pass_draws=16, tau=.5, keep=5, max_tok=16384, gen_tokens=32768, max_len=16384, temperature=.6, student_temperature=.6,
            top_p=.95, lr=1e-5, budget_s=0)]}
 
 def get_preset(name:str)->Preset:
@@ -374,9 +374,9 @@ ARMS = {a.name: a for a in [
     *[Arm(f"teacher-{t}", f"t-{t}", stage="none", note="a teacher's own score") for t in ("orderly","explore","leap","plan")],
     *[Arm(f"{s}-{t}", f"student-{s}", f"t-{t}", note="trial of a teacher") for s,ts in
       dict(a=("orderly","explore","leap","plan"), b=("orderly","explore"), c=("orderly","explore")).items() for t in ts],
-    Arm("right", "student-a", "chosen", "right", draws=0, note="correct traces, one per question"),
-    Arm("hard", "student-a", "chosen", "hard", draws=0, note="of those, the questions the student fails"),
-    Arm("diverse", "student-a", "chosen", "diverse", "farthest", draws=0, note="of those, several distant traces each"),
+    Arm("right", "student-a", "chosen", "right", note="the trial draws that are correct"),
+    Arm("hard", "student-a", "chosen", "hard", note="of those, the questions the student fails"),
+    Arm("diverse", "student-a", "chosen", "diverse", "farthest", draws=0, note="all draws: several distant correct traces of each question the student fails"),
     *[Arm(r, "student-a", "chosen", "raw", r, draws=0, note=f"the {r} draw of each question") for r in ("longest","shortest")],
     Arm("self", "student-a", "student-a", "right", draws=0, note="the student's own correct draws"),
     Arm("control", "student-a", "program", note="orderly solutions written by a program")]}

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNTRAINED', 'TRIAL', 'MAIN', 'TEACHERS', 'MODELS', 'WORLD', 'EXHIBITS', 'STUDY', 'PLAN', 'IDS', 'QUIET', 'Step',
-           'arm_steps', 'chosen_steps', 'guard', 'tidy', 'what_failed', 'execute', 'side_by_side', 'n_jobs', 'run_step',
-           'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run', 'reproduce',
-           'exhibits']
+           'arm_steps', 'chosen_steps', 'guard', 'nameless', 'tidy', 'what_failed', 'execute', 'side_by_side', 'n_jobs',
+           'run_step', 'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run',
+           'reproduce', 'exhibits']
 
 # %% ../nbs/09_pipeline.ipynb #bfaacbd4
 import fcntl, os, re, shutil, subprocess, tempfile, time
@@ -70,7 +70,15 @@ def guard(path, names):
     declared = set(inspect_notebook(str(path)))
     check(declared==set(names), f"{path.name}: declares {', '.join(sorted(declared))} but is given {', '.join(sorted(names))}; make its parameters cell agree")
 
-# %% ../nbs/09_pipeline.ipynb #e71ffee6
+# %% ../nbs/09_pipeline.ipynb #7acec6e7
+def nameless(x, words):
+    "Text without the folders of this machine, at any depth; pictures are left alone"
+    if isinstance(x, dict): return {k: v if str(k).startswith("image/") else nameless(v, words) for k,v in x.items()}
+    if isinstance(x, list): return [nameless(v, words) for v in x]
+    if not isinstance(x, str): return x
+    for path, word in words: x = x.replace(f"{path}/", f"{word}/")
+    return re.sub(r"\S{1,99}/ipykernel_\d+/\d+\.py", "cell", x) if "/ipykernel_" in x else x
+
 def tidy(text):
     "Make an executed notebook fit for the repository"
     import nbformat
@@ -80,10 +88,9 @@ def tidy(text):
         c.metadata = dict(tags=tags) if tags else {}
         if "injected-parameters" in tags: c.id = "injected-parameters"
     nb.metadata = dict(kernelspec=nb.metadata.get("kernelspec", {}))
-    text = re.sub(r"[^\s\"']*/ipykernel_\d+/\d+\.py", "cell", nbformat.writes(nb))
     words = {package().resolve().parent: ".", home(): "$DED_HOME", Path.home(): "~", Path(tempfile.gettempdir()): "$TMPDIR"}
-    for path in sorted(words, key=lambda p: -len(str(p))): text = text.replace(f"{path}/", f"{words[path]}/") if len(path.parts)>1 else text
-    return text+"\n"
+    words = sorted(((str(p), w) for p,w in words.items() if len(p.parts)>1), key=lambda pw: -len(pw[0]))
+    return nbformat.writes(nbformat.from_dict(nameless(nb, words)))+"\n"
 
 # %% ../nbs/09_pipeline.ipynb #6d7193c0
 def what_failed(e):
@@ -131,6 +138,7 @@ def run_step(step, preset, seed, study, out):
     pending = partial(study.pending, step.notebook, preset, seed)
     todo, start = pending(list(step.names) or [""]), time.monotonic()
     label = step.label + (f"-s{seed}" if seed else "")
+    for old in out.glob(f"{label}*-failed.ipynb"): old.unlink()
     print(f"{label:<18}", f"{', '.join(todo)} ..." if any(todo) else "..." if todo else "done before", end=" " if todo else "\n", flush=True)
     if not todo: return
     n = n_jobs(len(todo))

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ROLES', 'TEACHERS', 'BUNDLED', 'STUDY_BENCHES', 'TRAINED', 'model_dir', 'source_hash', 'stage', 'once', 'pool_stage',
            'student_sampling', 'teacher_sampling', 'run_pool', 'traces_stage', 'run_traces', 'sources', 'corpus_stage',
-           'run_corpus', 'program_corpus', 'train_stage', 'run_train', 'arm_model', 'score_stage', 'run_score',
-           'trials', 'choose_stage', 'run_choose', 'chosen', 'probe_stage', 'run_probe', 'stage_of', 'do', 'pending',
-           'clear', 'world_dir', 'gather', 'arm_facts', 'stage_rows', 'run_facts', 'collect']
+           'run_corpus', 'program_corpus', 'train_stage', 'run_train', 'arm_model', 'score_stage', 'asked', 'run_score',
+           'bench_rows', 'trials', 'choose_stage', 'run_choose', 'chosen', 'probe_stage', 'run_probe', 'stage_of', 'do',
+           'pending', 'clear', 'world_dir', 'gather', 'arm_facts', 'stage_rows', 'run_facts', 'collect']
 
 # %% ../nbs/07a_study.ipynb #f366e859
 import ast, inspect, json, random, shutil, textwrap
@@ -21,7 +21,7 @@ from .rollout import *
 from .verify import verify
 from .selection import *
 from .sft import sft
-from .eval import evaluate, interval
+from .eval import interval, score_rows
 from .analysis import token_entropy, entropy_stats, entropy_hist
 
 # %% ../nbs/07a_study.ipynb #d73fb53d
@@ -114,13 +114,14 @@ def run_corpus(st, cfg, seed, a):
 # %% ../nbs/07a_study.ipynb #01ea5384
 def program_corpus(qs, seed):
     "Orderly solutions of the pool, written by the generator"
+    from ded.base import make_tokenizer
     from ded.skills import boxed
-    out = []
+    tok,out = make_tokenizer(),[]
     for q in qs:
         c = parse_circuit(q["question"])
         thought = circuit_thought(c, "orderly", random.Random(f"{seed}/{q['id']}"))
         text = f"<think>{thought}</think>{boxed(q['gold'])}"
-        out.append(dict(id=q["id"], k=0, text=text, model="program", n_tok=len(text), why="control", question=q["question"]))
+        out.append(dict(id=q["id"], k=0, text=text, model="program", n_tok=len(tok(text)["input_ids"]), why="control", question=q["question"]))
     return out
 
 # %% ../nbs/07a_study.ipynb #91641310
@@ -143,14 +144,25 @@ def score_stage(cfg, seed, a):
     if a.stage!="none" and not train_stage(cfg, seed, a).done: raise DedError(f"arm {a.name}: not trained yet; run 13_train first")
     return stage(run_score, cfg, seed, a.name, [arm_model(cfg, seed, a)], ("tasks","rollout","verify","eval"), benches=STUDY_BENCHES, cap=cfg.bench_cap, k=cfg.bench_draws, **student_sampling(cfg))
 
+def asked(cfg):
+    "Benchmark -> (questions, draws per question) of a preset"
+    return {b: (bench(b, cfg.bench_cap), min(cfg.bench_draws or spec(b).k, spec(b).k)) for b in STUDY_BENCHES}
+
 def run_score(st, cfg, seed, a):
-    "Answer every benchmark and judge the answers"
-    rows = []
-    for b in STUDY_BENCHES:
-        k = min(cfg.bench_draws or spec(b).k, spec(b).k)
-        rows += [dict(arm=a.name, seed=seed, **r) for r in evaluate(str(arm_model(cfg, seed, a)), b, k, cap=cfg.bench_cap, seed=seed, log=st.path("log.jsonl"), **student_sampling(cfg))]
-    st.write("scores.csv", rows)
-    return dict(tokens=sum(r["tok"] for r in rows))
+    "Answer every benchmark and judge the answers; questions with equally many draws share their batches"
+    todo,found,judged = asked(cfg),[],[]
+    for n in sorted({k for _,k in todo.values()}):
+        qs = list({q["id"]: q for questions,k in todo.values() if k==n for q in questions}.values())
+        found += rollout(str(arm_model(cfg, seed, a)), qs, n, seed=seed, log=st.path("log.jsonl"), **student_sampling(cfg))
+        judged += verify(found[-n*len(qs):], qs)
+    st.write("scores.csv", [dict(arm=a.name, seed=seed, **r) for b,(qs,k) in todo.items() for r in bench_rows(b, qs, k, found, judged)])
+    return dict(tokens=sum(t["n_tok"] for t in found))
+
+def bench_rows(b, qs, k, traces, verdicts):
+    "Score rows of one benchmark out of a common pile of draws"
+    ids = {q["id"] for q in qs}
+    mine = lambda rows: list({(r["id"],r["k"]): r for r in rows if r["id"] in ids and r["k"]<k}.values())
+    return score_rows(b, qs, mine(traces), mine(verdicts), k)
 
 # %% ../nbs/07a_study.ipynb #74114c86
 def trials(): return {a.teacher: a for a in ARMS.values() if a.student=="student-a" and a.teacher in TEACHERS and a.stage=="raw" and a.draws==1}
@@ -241,13 +253,13 @@ def arm_facts(preset, seed, a):
     if a.teacher=="chosen": row["teacher"] = chosen(get_preset(preset), seed)
     c,t = (stage_of(s, preset, seed, a.name)[0].manifest for s in ("12_corpus","13_train"))
     f,g = c["facts"],t["facts"]
-    return dict(row, rows=f["rows"], questions=f["questions"], mean_tok=round(f["tokens"]/f["rows"], 1), steps=g["steps"], train_tokens=g["tokens"], loss=g["loss"], core_s=round(t["core_s"]))
+    return dict(row, rows=f["rows"], questions=f["questions"], mean_tok=round(f["tokens"]/f["rows"], 1), steps=g["steps"], train_tokens=g["train_tokens"], loss=g["loss"], core_s=round(t["core_s"]))
 
 def stage_rows(preset, seeds):
     "One row per finished stage: wall and core seconds, tokens"
     names = {"10a_pool": [""], "11_traces": [*TEACHERS,"chosen"], "12_corpus": TRAINED, "13_train": TRAINED, "14_score": list(ARMS), "15_choose": [""], "16_probe": TEACHERS}
     ms = [(step,n,s,stage_of(step, preset, s, n)[0].manifest) for step,ns in names.items() for s in seeds for n in ns]
-    return [dict(stage=step, arm=n, seed=s, wall_s=round(m["wall_s"], 1), core_s=round(m["core_s"], 1), tokens=m["facts"].get("tokens", "")) for step,n,s,m in ms]
+    return [dict(stage=step, arm=n, seed=s, wall_s=round(m["wall_s"], 1), core_s=round(m["core_s"], 1), tokens=m["facts"].get("tokens", m["facts"].get("seen_tokens", ""))) for step,n,s,m in ms]
 
 # %% ../nbs/07a_study.ipynb #c706a5dc
 TRAINED = [a.name for a in ARMS.values() if a.stage!="none"]

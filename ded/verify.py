@@ -6,7 +6,7 @@
 __all__ = ['OPEN', 'CLOSE', 'BRACES', 'FENCE', 'PYTHON', 'VERDICTS', 'LONGEST', 'JUDGES', 'split_thought', 'last_boxed',
            'fenced_blocks', 'is_program', 'extract_code', 'verdict', 'find_answer', 'boxed_answer', 'Judge', 'borrow',
            'in_parallel', 'judge_math', 'gold_reads', 'verify_math', 'plain', 'judge_text', 'verify_text', 'judge_code',
-           'verify_code', 'bad_tests', 'check_questions', 'plan', 'verify', 'case_table', 'judge_any']
+           'verify_code', 'bad_tests', 'check_questions', 'work_of', 'verify', 'case_table', 'judge_any']
 
 # %% ../nbs/02_verify.ipynb #67c6d1d1
 import ast, json, os, re
@@ -258,8 +258,8 @@ def check_questions(
 
 JUDGES = {"math": (boxed_answer, "box", judge_math), "text": (boxed_answer, "box", judge_text), "code": (extract_code, "program", judge_code)}
 
-# %% ../nbs/02_verify.ipynb #f8330aab
-def plan(
+# %% ../nbs/02_verify.ipynb #6be79166
+def work_of(
     i:int, # Row number, from 1
     t:dict, # A trace
     by_id:dict, # id -> question
@@ -286,7 +286,7 @@ def verify(
     asked = {t.get("id") for t in traces}
     read = lambda golds: in_parallel(gold_reads, golds, workers, Judge, timeout)
     by_id = check_questions([q for q in questions if q.get("id") in asked or "id" not in q], read)
-    plans = [plan(i, t, by_id, timeout) for i,t in enumerate(traces, 1)]
+    plans = [work_of(i, t, by_id, timeout) for i,t in enumerate(traces, 1)]
     found = {}
     for domain,(_,_,judge) in JUDGES.items():
         todo = list(dict.fromkeys(work for d,work in plans if d == domain))
