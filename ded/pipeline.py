@@ -149,8 +149,8 @@ def run_step(step, preset, seed, study, out):
     left = pending(todo)
     check(not left, f"{step.notebook}: came to its end, but {', '.join(left) or 'its stage'} has no manifest; look at {out/label}.ipynb")
 
-# %% ../nbs/09_pipeline.ipynb #2daff300
-QUIET = dict(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0")
+# %% ../nbs/09_pipeline.ipynb #c0697518
+QUIET = dict(OMP_NUM_THREADS="1", MALLOC_MMAP_THRESHOLD_="4000000000", MALLOC_TRIM_THRESHOLD_="4000000000", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0")
 
 @contextmanager
 def workplace(preset):
