@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONTROL_TOKEN', 'VERDICTS', 'COUNTED', 'NORMS', 'Farthest', 'LIMIT', 'RULES', 'STAGES', 'length_flaw', 'form_flaw',
-           'loops', 'by_draw', 'judged', 'funnel_row', 'filter_quality', 'pass_rate', 'uncounted', 'compress',
+           'loops', 'by_draw', 'judged', 'funnel_row', 'sieve', 'filter_quality', 'pass_rate', 'uncounted', 'compress',
            'unrated', 'symbols', 'normed', 'distances', 'subsets', 'max_min', 'greedy', 'lazy_max_min', 'farthest',
-           'pick', 'survivors', 'grouped', 'corpus_row', 'build_corpus', 'rate_matrix', 'squared_reach',
+           'pick', 'trainable', 'survivors', 'grouped', 'corpus_row', 'build_corpus', 'rate_matrix', 'squared_reach',
            'spread_of_seeds', 'rate_bounds', 'diff_bounds', 'p_value', 'choose_teacher']
 
 # %% ../nbs/04_selection.ipynb #64c56849
@@ -85,24 +85,30 @@ def funnel_row(
     reasons = ", ".join(f"{w} {n}" for w,n in sorted(Counter(why).items()))
     return dict(step=step, traces=len(kept), questions=len({t["id"] for t in kept}), dropped=reasons, looping=sum(loops(t["text"]) for t in kept))
 
-# %% ../nbs/04_selection.ipynb #d7d97e23
+# %% ../nbs/04_selection.ipynb #27a0acb5
+def sieve(
+    traces:list, # Trace rows
+    tests:dict, # Step -> function of a trace that names its flaw, or gives ""
+)->tuple: # The kept rows in the given order; the funnel: drawn, then each step
+    "Pass trajectories through one test after the other and count what each takes"
+    kept,funnel = list(traces),[funnel_row("drawn", list(traces))]
+    for step,flaw in tests.items():
+        flaws = [flaw(t) for t in kept]
+        kept = [t for t,f in zip(kept, flaws) if not f]
+        funnel.append(funnel_row(step, kept, [f for f in flaws if f]))
+    return kept,funnel
+
 def filter_quality(
     traces:list, # Trace rows
     verdicts:list, # A verdict row for each
     max_tok:int=16384, # Longest reply kept, tokens
 )->tuple: # The kept rows in the given order; the funnel: drawn, within length, well formed, right
     "Trajectories within length, well formed and right (paper section 3, stage 2)"
-    kept,says = list(traces),judged(traces, verdicts)
+    says = judged(traces, verdicts)
     verdict = lambda t: says[t["id"],t["k"]]
-    tests = {"within length": lambda t: length_flaw(t, max_tok),
-             "well formed": lambda t: form_flaw(t["text"]) or (verdict(t)=="malformed" and "malformed answer") or "",
-             "right": lambda t: "" if verdict(t)=="right" else verdict(t)}
-    funnel = [funnel_row("drawn", kept)]
-    for step,flaw in tests.items():
-        flaws = [flaw(t) for t in kept]
-        kept = [t for t,f in zip(kept, flaws) if not f]
-        funnel.append(funnel_row(step, kept, [f for f in flaws if f]))
-    return kept,funnel
+    return sieve(traces, {"within length": lambda t: length_flaw(t, max_tok),
+                          "well formed": lambda t: form_flaw(t["text"]) or (verdict(t)=="malformed" and "malformed answer") or "",
+                          "right": lambda t: "" if verdict(t)=="right" else verdict(t)})
 
 # %% ../nbs/04_selection.ipynb #35b1780b
 COUNTED = ("right", "wrong", "truncated", "malformed")
@@ -285,8 +291,15 @@ def pick(
     if rule in ("longest","shortest"): order = sorted(order, key=lambda i: ts[i]["n_tok"]*(-1 if rule=="longest" else 1))
     return [ts[i] for i in sorted(order[:keep])]
 
-# %% ../nbs/04_selection.ipynb #22407620
+# %% ../nbs/04_selection.ipynb #9aa85415
 STAGES = ("raw", "right", "hard", "diverse")
+
+def trainable(
+    traces:list, # Trace rows
+    max_tok:int, # Longest reply kept, tokens
+)->tuple: # Rows within length and with paired think tags, right or wrong; the funnel
+    "What a raw corpus keeps: fine-tuning refuses a reply that was cut off or is badly formed"
+    return sieve(traces, {"within length": lambda t: length_flaw(t, max_tok), "well formed": lambda t: form_flaw(t["text"])})
 
 def survivors(
     traces:list, # Trace rows of one teacher
@@ -298,7 +311,7 @@ def survivors(
 )->tuple: # Rows that may enter the corpus; the funnel so far
     "All trajectories that the filters of a stage let through"
     if stage not in STAGES: raise UsageError(f"unknown stage {stage!r}; known are {', '.join(STAGES)}")
-    if stage=="raw": return list(traces),[funnel_row("drawn", list(traces))]
+    if stage=="raw": return trainable(traces, max_tok)
     kept,funnel = filter_quality(traces, verdicts, max_tok)
     if stage=="right": return kept,funnel
     known,hard = {r["id"] for r in passrates or []},set(compress(passrates or [], tau))
@@ -330,7 +343,7 @@ def corpus_row(t, q, why):
 # %% ../nbs/04_selection.ipynb #2eb9e047
 def build_corpus(
     traces:list, # Trace rows of one teacher
-    verdicts:list=None, # A verdict row for each; not needed for `raw`
+    verdicts:list=None, # A verdict row for each; not needed for `raw`, which asks for form and length only
     passrates:list=None, # The student's pass rates; needed from `hard` on
     questions:list=None, # Question rows: give the order and the text
     stage:str="diverse", # `raw`, `right`, `hard` or `diverse`

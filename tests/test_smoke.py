@@ -1,5 +1,5 @@
 "The whole study at its smallest size, as a user starts it: it ends with exhibits, a second run has nothing to do, a killed one ends with the same results"
-import os, random, signal, subprocess, sys, time
+import os, random, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded
 
@@ -52,16 +52,24 @@ def test_a_second_run_has_nothing_to_do(calm):
     assert seconds<30 and " ..." not in said, said
     assert made=={p: p.stat().st_mtime_ns for p in (folder/"home").rglob("manifest.json")} and results(folder)==before
 
+def killed(folder, rng):
+    "Start the study and kill it at some moment of some step; which one"
+    step, after = rng.choice(["10a_pool","11_traces-trial","13_train-trial","14_score-trial","13_train-main"]), rng.uniform(1, 8)
+    with open(folder/"said", "w") as said:
+        run = subprocess.Popen([sys.executable, "-m", "ded.cli", "reproduce", "--preset", "smoke"], env={**os.environ, **where(folder), "OMP_NUM_THREADS": "1"}, cwd=ROOT, stdout=said)
+        end = time.monotonic()+500
+        while step not in (folder/"said").read_text() and run.poll() is None and time.monotonic()<end: time.sleep(.1)
+        time.sleep(after)
+        assert run.poll() is None, f"ended by itself with status {run.returncode}"
+        run.kill()
+        run.wait()
+    return f"killed {after:.1f} s into {step}"
+
 def test_a_killed_run_ends_like_an_undisturbed_one(calm, tmp_path):
-    seed = int(os.environ.get("DED_TEST_SEED", "0"))
-    after = random.Random(seed).uniform(.1, .7)*calm[1]
-    env = {**os.environ, **where(tmp_path), "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen([sys.executable, "-m", "ded.cli", "reproduce", "--preset", "smoke"], env=env, cwd=ROOT, stdout=subprocess.DEVNULL)
-    time.sleep(after)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    said, _ = smoke(tmp_path)
-    assert "done before" in said, f"killed after {after:.0f} s, before anything was done"
+    seed = os.environ.get("DED_TEST_SEED", "0")
+    when = f"DED_TEST_SEED={seed}: {killed(tmp_path, random.Random(seed))}"
+    assert not (tmp_path/"reports/smoke/index.html").exists(), when
+    smoke(tmp_path)
     mine, theirs = results(tmp_path), results(calm[0])
-    assert sorted(mine)==sorted(theirs)
-    assert [n for n in mine if mine[n]!=theirs[n]]==[], f"DED_TEST_SEED={seed}: killed after {after:.0f} s"
+    assert sorted(mine)==sorted(theirs), when
+    assert [n for n in mine if mine[n]!=theirs[n]]==[], when
