@@ -59,10 +59,15 @@ def row_key(**identity)->str:
     "The identity of one drawn row from everything that can change it: model, template, messages, sampling, seed; 24 hex digits"
     return sha(canonical(identity))[:24]
 
-# %% ../nbs/00_core.ipynb #47ffc696
-def file_hash(path)->str:
-    "sha256 of a file, read in pieces"
+# %% ../nbs/00_core.ipynb #15f9a6d7
+@lru_cache(maxsize=4096)
+def _digest(path, *stamp):
     with disk(path, "read"), open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+
+def file_hash(path)->str:
+    "sha256 of a file; it is read again only when its size, time or inode has changed"
+    with disk(path, "read"): s = os.stat(path)
+    return _digest(str(path), s.st_size, s.st_mtime_ns, s.st_ino)
 
 def files_of(folder)->dict:
     "Relative name -> path of every file in a folder and its subfolders, sorted"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNTRAINED', 'TRIAL', 'MAIN', 'TEACHERS', 'MODELS', 'WORLD', 'EXHIBITS', 'STUDY', 'PLAN', 'IDS', 'QUIET', 'Step',
            'arm_steps', 'chosen_steps', 'guard', 'nameless', 'tidy', 'what_failed', 'execute', 'side_by_side', 'n_jobs',
-           'run_step', 'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run',
+           'deal', 'run_step', 'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run',
            'reproduce', 'exhibits']
 
 # %% ../nbs/09_pipeline.ipynb #bfaacbd4
@@ -132,6 +132,11 @@ def n_jobs(n):
     check(wanted.isdigit() and int(wanted)>0, f"DED_JOBS={wanted}: not a number of kernels; set 1, 2 or more", UsageError)
     return max(1, min(n, int(wanted), os.cpu_count() or 1))
 
+def deal(names, n):
+    "Deal names out to `n` hands, back and forth: neighbours, which tend to cost the same, come into different hands"
+    turn = [*range(n), *reversed(range(n))]
+    return [[x for j,x in enumerate(names) if turn[j%(2*n)]==i] for i in range(n)]
+
 # %% ../nbs/09_pipeline.ipynb #74ea82b6
 def run_step(step, preset, seed, study, out):
     "Run what `study.pending` names of a step, in the current folder; executed copies go to `out`"
@@ -142,7 +147,7 @@ def run_step(step, preset, seed, study, out):
     print(f"{label:<18}", f"{', '.join(todo)} ..." if any(todo) else "..." if todo else "done before", end=" " if todo else "\n", flush=True)
     if not todo: return
     n = n_jobs(len(todo))
-    shares = [dict(preset=preset, seed=seed, **({step.varies: ",".join(todo[i::n])} if step.varies else {})) for i in range(n)]
+    shares = [dict(preset=preset, seed=seed, **({step.varies: ",".join(hand)} if step.varies else {})) for hand in deal(todo, n)]
     errors = side_by_side([partial(execute, step.path, p, out/f"{label}{f'-{i+1}' if i else ''}.ipynb") for i,p in enumerate(shares)])
     print(f"{time.monotonic()-start:.0f} s" if not errors else "failed", flush=True)
     if errors: raise DedError(" | ".join(map(str, errors)))

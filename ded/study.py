@@ -38,7 +38,8 @@ def model_dir(
     "Where a model of the world lies"
     return Path(check_model(str((Path(cfg.models) if cfg.models else BUNDLED)/name)))
 
-# %% ../nbs/08b_study.ipynb #02608bbe
+# %% ../nbs/08b_study.ipynb #ac8b706d
+@lru_cache
 def source_hash(fn): return sha(ast.dump(ast.parse(textwrap.dedent(inspect.getsource(fn)))).encode())[:12]
 
 def stage(
