@@ -33,6 +33,8 @@ def load(
     "Load a causal LM and its tokenizer for inference"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+    logging.disable_progress_bar()
     check_model(model)
     try:
         tok = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
