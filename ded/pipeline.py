@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['UNTRAINED', 'TRIAL', 'MAIN', 'TEACHERS', 'MODELS', 'WORLD', 'EXHIBITS', 'STUDY', 'PLAN', 'IDS', 'QUIET', 'Step',
-           'arm_steps', 'chosen_steps', 'guard', 'nameless', 'tidy', 'what_failed', 'execute', 'side_by_side', 'n_jobs',
-           'deal', 'run_step', 'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run',
-           'reproduce', 'exhibits']
+           'arm_steps', 'chosen_steps', 'guard', 'nameless', 'tidy', 'what_failed', 'local_kernels', 'execute',
+           'side_by_side', 'n_jobs', 'deal', 'run_step', 'workplace', 'draw', 'agrees', 'committed', 'agreement',
+           'core_seconds', 'finish_run', 'reproduce', 'exhibits']
 
 # %% ../nbs/09_pipeline.ipynb #bfaacbd4
 import fcntl, os, re, shutil, subprocess, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Thread
+from uuid import uuid4
 from .core import *
 from .report import read_cells, reports_dir
 from .site import build_site
@@ -101,13 +102,23 @@ def what_failed(e):
     at = " (out of memory, perhaps)" if "DeadKernel" in name else f" (at `{lines[-1].split(' ', 2)[-1].strip()}`)" if lines and not name.endswith(("DedError", "UsageError")) else ""
     return where + (value if name.endswith(("DedError", "UsageError")) else f"{name}: {value}{at}")
 
+@lru_cache
+def local_kernels():
+    "Kernels reached through socket files of this run; two that start together could pick the same TCP port"
+    from jupyter_client import AsyncKernelManager
+    class Local(AsyncKernelManager):
+        def __init__(self, **kw):
+            where = Path(os.environ.get("JUPYTER_RUNTIME_DIR") or tempfile.gettempdir())
+            super().__init__(transport="ipc", ip=str(where/f"ded-{uuid4().hex[:12]}"), **kw)
+    return Local
+
 def execute(path, params, out):
     "Run a notebook in a fresh kernel; the executed copy appears under `out` only when it has come to its end"
     from papermill import execute_notebook
     failed = out.with_name(f"{out.stem}-failed.ipynb")
     with tempfile.TemporaryDirectory() as d:
         raw = Path(d)/path.name
-        try: execute_notebook(str(path), str(raw), parameters=params, kernel_name="python3", progress_bar=False, extra_arguments=["--log-level=50"])
+        try: execute_notebook(str(path), str(raw), parameters=params, kernel_name="python3", kernel_manager_class=local_kernels(), progress_bar=False, extra_arguments=["--log-level=50"])
         except Exception as e:
             if raw.exists(): write_text(failed, tidy(raw.read_text("utf-8")))
             raise DedError(f"{path.stem}: {what_failed(e)}; the stopped notebook is {failed}") from None
