@@ -36,6 +36,7 @@ def model_dir(
     name:str, # For example `student-a`
 )->Path: # Its checkpoint
     "Where a model of the world lies"
+    check(cfg.models or cfg.name!="paper", "preset paper: its models are not set; give `models` in PRESETS the folder that holds them (the small ones never stand in)")
     return Path(check_model(str((Path(cfg.models) if cfg.models else BUNDLED)/name)))
 
 # %% ../nbs/08b_study.ipynb #ac8b706d
