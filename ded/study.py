@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['ROLES', 'BUNDLED', 'SHIFT_BENCHES', 'model_dir', 'source_hash', 'stage', 'once', 'student_sampling',
            'teacher_sampling', 'pool_stage', 'run_pool', 'traces_stage', 'run_traces', 'sources', 'drawn_from',
-           'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus', 'program_corpus', 'epochs_of', 'train_stage',
-           'run_train', 'arm_model', 'score_stage', 'run_score', 'asked', 'bench_rows', 'retry', 'dev_table', 'trials',
-           'choose_stage', 'run_choose', 'chosen', 'readers', 'probe_stage', 'run_probe', 'shift_stage', 'run_shift',
-           'variants', 'least_apart', 'vary_stage', 'run_vary', 'stage_of', 'do', 'pending', 'weight', 'clear',
-           'world_dir']
+           'tau_of', 'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus', 'program_corpus', 'epochs_of',
+           'train_stage', 'run_train', 'arm_model', 'score_stage', 'run_score', 'asked', 'bench_rows', 'retry',
+           'dev_table', 'trials', 'choose_stage', 'run_choose', 'chosen', 'readers', 'probe_stage', 'run_probe',
+           'shift_stage', 'run_shift', 'variants', 'least_apart', 'vary_stage', 'run_vary', 'stage_of', 'do', 'pending',
+           'weight', 'clear', 'world_dir']
 
 # %% ../nbs/08b_study.ipynb #83274bbb
 import ast, inspect, json, random, shutil, textwrap
@@ -104,12 +104,14 @@ def sources(cfg, seed, a):
 
 def drawn_from(stages): return {f: [r for s in stages for r in s.read(f"{f}.jsonl")] for f in ("traces","verdicts")}
 
+def tau_of(cfg, a): return cfg.tau if a.tau is None else a.tau
+
 def selected(cfg, seed, a):
     "The corpus of an arm before it is cut down, and its funnel"
     src = pool_stage(cfg, seed, a.student, a.domain)
     qs = src.read("pool.jsonl")
     if a.teacher=="program": return program_corpus(qs, seed),[]
-    return build_corpus(**drawn_from(sources(cfg, seed, a)), passrates=src.read("passrates.jsonl"), questions=qs, stage=a.stage, rule=a.rule, keep=a.keep or cfg.keep, tau=cfg.tau, max_tok=cfg.max_tok, seed=seed)
+    return build_corpus(**drawn_from(sources(cfg, seed, a)), passrates=src.read("passrates.jsonl"), questions=qs, stage=a.stage, rule=a.rule, keep=a.keep or cfg.keep, tau=tau_of(cfg, a), max_tok=cfg.max_tok, seed=seed)
 
 # %% ../nbs/08b_study.ipynb #276e5244
 def parts(a):
@@ -123,8 +125,8 @@ def cut(cfg, seed, a, rows):
 
 def corpus_stage(cfg, seed, a):
     need = dict.fromkeys(p for b in (*parts(a), *([ARMS[a.like]] if a.like else [])) for p in (pool_stage(cfg, seed, b.student, b.domain), *(sources(cfg, seed, b) if b.teacher!="program" else ())))
-    how = {k: getattr(a, k) for k in ("student","domain","stage","rule","draws","keep","rows","like")}
-    return stage((run_corpus, selected, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","world"), tau=cfg.tau, limit=cfg.keep, max_tok=cfg.max_tok, **how)
+    how = [dict({k: getattr(b, k) for k in ("student","domain","stage","rule","draws","keep","rows","like")}, tau=tau_of(cfg, b)) for b in (a, *parts(a))]
+    return stage((run_corpus, selected, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","world"), limit=cfg.keep, max_tok=cfg.max_tok, how=how)
 
 def run_corpus(st, cfg, seed, a):
     "Select an arm's corpus and count what was lost where"
