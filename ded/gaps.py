@@ -6,9 +6,10 @@
 __all__ = ['GAPS', 'varied', 'never_solved', 'left', 'lost', 'entropies', 'marked', 'settings', 'Gap', 'counted', 'gap_rows',
            'save_gaps']
 
-# %% ../nbs/08e_gaps.ipynb #5fe9b078
+# %% ../nbs/08e_gaps.ipynb #bed38d3c
 from dataclasses import dataclass
 from pathlib import Path
+from .arms import CODE_TAU
 from .claims import LEVEL, compare, read_part, real, rows_of, said, seedless, span
 from .core import DedError, get_preset, write_rows, write_text
 from .report import Report, md_table, md_text, number, paper_values, stamp
@@ -66,7 +67,7 @@ class Gap:
     counts: tuple = () # Functions of a report, or what of vary.csv
 
 GAPS = (
-    Gap(1, "The numbers of draws M, of kept traces P and of student draws, and the threshold tau", "M = {draws}, P = {keep} at most, {pass_draws} student draws, tau = {tau}, inclusive", "Other values, one at a time", "ded.selection.build_corpus",
+    Gap(1, "The numbers of draws M, of kept traces P and of student draws, and the threshold tau", "M = {draws}, P = {keep} at most, {pass_draws} student draws, tau = {tau} for mathematics and {code_tau} for code, inclusive", "Other values, one at a time", "ded.selection.build_corpus",
         ("diverse ~ hard on math",), ("tau","M","P")),
     Gap(2, "What farthest means: rule, unit and norm of the distance", "The subset of P traces whose two closest members are farthest apart, by trying all; raw Levenshtein on the characters of the whole reply; ties to the smaller draw",
         "Random or longest traces; tokens, or a normalised distance", "ded.selection.farthest", ("diverse ~ random-p on math","diverse ~ longest-p on math"), ("distance","rule")),
@@ -100,7 +101,7 @@ def gap_rows(
         effects += [counted(rep, c) for c in g.counts]
         top = next((d for _,d in found if "estimate" in d), {})
         numbers = {k: round(v, 4) if isinstance(v := top.get(k, ""), float) else v for k in ("detectable","estimate","lower","upper","unit","n","k","seeds")}
-        rows.append(dict(item=g.item, open=g.open, default=g.default.format(**settings(rep)), alternative=g.other, **numbers, covers=seedless(top) if top else "", effect=". ".join(effects) or "not measured at this preset", where=g.where))
+        rows.append(dict(item=g.item, open=g.open, default=g.default.format(**settings(rep), code_tau=CODE_TAU), alternative=g.other, **numbers, covers=seedless(top) if top else "", effect=". ".join(effects) or "not measured at this preset", where=g.where))
     return rows
 
 def save_gaps(
