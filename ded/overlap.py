@@ -257,4 +257,4 @@ def overlap(
     write_rows(out, found)
     if kept: write_rows(kept, stay)
     by_set = Counter((h["bench"], h["kind"]) for h in found)
-    return dict(out=out, **(dict(clean=kept) if kept else {}), kept=funnel["rows"], **{k: funnel[k] for k in KINDS}, hits=[f"{b}: {n} {k}" for (b,k),n in sorted(by_set.items())])
+    return dict(out=out, kept=funnel["rows"], **{k: funnel[k] for k in KINDS}, hits=[f"{b}: {n} {k}" for (b,k),n in sorted(by_set.items())])
