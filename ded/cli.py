@@ -169,12 +169,14 @@ def select(
     max_tok:int=16384, # Longest trajectory, tokens
     questions:str="", # Question rows, JSON lines; their order and text go into the corpus, as sft and export need
     seed:int=0, # For rule random
+    workers:int=0, # Threads for distances; 0 takes every core
 ):
     "Select a corpus: correct, from hard questions, mutually distant"
     from ded.selection import build_corpus
     share(tau=tau)
     at_least(1, keep=keep, max_tok=max_tok)
-    how = metric(distance, norm, tokenizer)
+    at_least(0, workers=workers)
+    how = dict(metric(distance, norm, tokenizer), workers=workers or len(os.sched_getaffinity(0)))
     rows, funnel = build_corpus(rows_of(traces, TRACES), rows_of(verdicts, VERDICTS), rows_of(passrates, PASSRATES) if passrates else None,
                                 rows_of(questions, QUESTIONS) if questions else None, stage=stage, rule=None if rule=="auto" else rule, keep=keep, tau=tau, max_tok=max_tok, seed=seed, **how)
     write_rows(out, rows)
