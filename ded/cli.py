@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'COMMANDS', 'rows_of', 'at_least', 'models',
-           'benches', 'share', 'reproduce', 'exhibits', 'drawn', 'rollout', 'verify', 'passrate', 'select', 'metric',
-           'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export', 'doctor', 'told_by',
-           'plan', 'parser', 'overview', 'tell', 'run', 'main']
+           'benches', 'share', 'reproduce', 'exhibits', 'drawn', 'rollout', 'engine_options', 'verify', 'passrate',
+           'select', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export',
+           'doctor', 'told_by', 'plan', 'parser', 'overview', 'tell', 'run', 'main']
 
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, shutil, sys
@@ -83,27 +83,43 @@ def drawn(model, questions, n, out, **how):
     return rows
 
 def rollout(
-    model:str, # Folder or hub name of a causal LM with a chat template
+    model:str, # Folder or hub name of a causal LM with a chat template; for --backend openai the name it has on the server
     questions:str, # Question rows, JSON lines
     out:str, # Trace rows, JSON lines; rows already there are kept
     n:int=16, # Trajectories per question
-    backend:str="auto", # How to sample: auto, fast (own CPU sampler) or hf (transformers)
+    backend:Literal["auto","fast","hf","vllm","openai"]="auto", # How to sample: fast (own CPU sampler), hf (transformers), auto (one of them), vllm (in this process), openai (any server with that interface)
+    base_url:str="", # Address of the server, http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY
+    endpoint:Literal["auto","completions","chat"]="auto", # Who renders the prompts: we (completions) or the server (chat); auto renders here where the tokenizer is at hand and the server is a known one
+    tokenizer:str="", # Folder or hub name of the tokenizer, where --model is only a name
+    parallel:int=64, # Requests under way at a time, for openai
+    timeout:float=3600., # Longest time for one reply of a server, seconds
+    tensor:int=1, # GPUs that share one copy of the model, for vllm
+    data:int=1, # Copies of the model, each on its own GPUs, for vllm
+    pilot:str="", # Earlier trace rows, JSON lines; questions with long replies go first, for vllm and openai
     temperature:float=.6, # 0 is greedy
     top_p:float=.95, # Probability mass that is sampled from
     max_tokens:int=32768, # Longest reply, tokens
-    batch:int=256, # Replies drawn at the same time
+    batch:int=256, # Replies drawn at the same time, for fast and hf
     seed:int=0, # Base seed; every row gets its own
 ):
     "Draw trajectories; stopped and started again, it goes on where it was"
-    at_least(1, n=n, max_tokens=max_tokens, batch=batch)
+    from ded.rollout import Missing
+    at_least(1, n=n, max_tokens=max_tokens, batch=batch, parallel=parallel, tensor=tensor, data=data)
     at_least(0, temperature=temperature)
     share(top_p=top_p)
-    models(model)
+    if backend!="openai": models(model)
     qs = rows_of(questions, QUESTIONS)
-    rows = drawn(model, qs, n, out, backend=backend, temperature=temperature, top_p=top_p, max_tokens=max_tokens, batch=batch, seed=seed)
-    got = {(r["id"],r["k"]) for r in rows}
-    missing = [f"question {q['id']}, k {k}: no reply" for q in qs for k in range(n) if (q["id"],k) not in got]
-    return dict(out=out, questions=len(qs), rows=len(rows), tokens=sum(r["n_tok"] for r in rows), truncated=sum(r["finish_reason"]=="length" for r in rows), failed=missing)
+    where = engine_options(backend, base_url=base_url, endpoint=endpoint, tokenizer=tokenizer, parallel=parallel, timeout=timeout, tensor=tensor, data=data, pilot=rows_of(pilot, ("id","n_tok")) if pilot else ())
+    try: rows = drawn(model, qs, n, out, backend=backend, temperature=temperature, top_p=top_p, max_tokens=max_tokens, batch=batch, seed=seed, **where)
+    except Missing as e: return dict(out=f"{out}.part", questions=len(qs), missing=len(e.rows), failed=[f"question {i}, k {k}: {why}" for i,k,why in e.rows])
+    return dict(out=out, questions=len(qs), rows=len(rows), tokens=sum(r["n_tok"] for r in rows), truncated=sum(r["finish_reason"]=="length" for r in rows))
+
+def engine_options(backend, **given):
+    "The options that a backend has; an address without a backend that asks there is refused"
+    check(backend=="openai" or not given["base_url"], "--base_url needs --backend openai", UsageError)
+    check(given["timeout"]>0, f"--timeout {given['timeout']}: must be above 0", UsageError)
+    of = dict(openai=("base_url","endpoint","tokenizer","parallel","timeout","pilot"), vllm=("tokenizer","tensor","data","pilot")).get(backend, ())
+    return {k: given[k] for k in of}
 
 def verify(
     traces:str, # Trace rows, JSON lines

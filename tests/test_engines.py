@@ -1,0 +1,144 @@
+"Draws from a server: every request ends in a row or in a listed cause, nothing is lost or doubled, and the exit status says which"
+import json, random, signal, subprocess, sys, time
+import pytest
+from conftest import ROOT, ded, sh
+from fake_server import serving, stats
+from ded.core import DedError, RowLog, UsageError
+from ded.rollout import Missing, rollout, settled
+
+MODEL = "fake/model"
+ask = lambda *texts: [dict(id=f"q{i}", question=t, gold="1", domain="math") for i,t in enumerate(texts)]
+
+@pytest.fixture(scope="module")
+def url():
+    with serving() as u: yield u
+
+def draw(url, questions, n=1, **kw): return rollout(MODEL, questions, n, backend="openai", base_url=url, progress=False, **dict(dict(backoff=.01, temperature=1., max_tokens=100), **kw))
+
+def causes(url, text, **kw):
+    with pytest.raises(Missing) as e: draw(url, ask(text), **kw)
+    return e.value.rows[0][2]
+
+def test_rows_are_whole(url):
+    rows = draw(url, ask("a", "b"), 3, seed=7)
+    assert [(r["id"], r["k"]) for r in rows]==[(q, k) for q in ("q0","q1") for k in range(3)]
+    assert len({r["seed"] for r in rows})==6 and {r["n_tok"] for r in rows}=={19} and {r["finish_reason"] for r in rows}=={"stop"}
+    assert all(r["text"]==f"<think>{'x'*20}</think>\\boxed{{{r['seed']%10}}}" and r["template"]=="server" and r["backend"]=="openai" for r in rows)
+    assert {"temperature","top_p","max_tokens","seed","n","frequency_penalty","presence_penalty"} <= set(stats(url)["fields"])
+
+def test_newer_servers_name_thoughts_otherwise_and_cut_replies_are_told():
+    with serving(thoughts="reasoning") as u: row, = draw(u, ask("a"), max_tokens=5)
+    assert row["text"].startswith("<think>xxxxx</think>") and (row["finish_reason"], row["n_tok"])==("length", 5)
+
+@pytest.mark.parametrize("fault", ["500", "502", "503", "drop", "half", "cut", "empty", "list", "error", "two", "none", "abort", "deep"])
+def test_a_passing_fault_costs_one_request(url, fault):
+    row, = draw(url, ask(f"passing !{fault}"))
+    assert row["tries"]==2 and row["text"].endswith("}")
+
+@pytest.mark.parametrize("fault,why", [("500","status 500: engine died"), ("502","status 502"), ("429","status 429: slow down"), ("drop","connection lost"), ("half","connection lost"), ("cut","not JSON"), ("empty","no choices"),
+                                       ("error","out of memory"), ("two","2 choices"), ("none","no text in the reply, although there are tokens"), ("abort","finish_reason 'abort'")])
+def test_a_lasting_fault_is_a_listed_cause(url, fault, why):
+    told = causes(url, f"lasting {f'!{fault} '*3}", tries=3)
+    assert why in told and "asked 3 times" in told and "\n" not in told
+
+def test_a_refusal_is_not_repeated(url):
+    assert causes(url, "refused !400")=="status 400: prompt too long"
+    assert [n for q,n in stats(url)["asked"].items() if q.startswith("refused")]==[1]
+
+def test_a_silent_server_is_left(url):
+    start = time.monotonic()
+    assert "no reply within 0.3 s (asked 2 times)" in causes(url, "silent !hang !hang", timeout=.3, tries=2)
+    assert time.monotonic()-start<3
+
+def test_retry_after_holds_everyone_back(url):
+    start = time.monotonic()
+    rows = draw(url, ask("first !429=0.4", *"abcdefgh"), parallel=1)
+    assert .4<time.monotonic()-start<3 and len(rows)==9
+    assert "wants to be asked in 3600 s" in causes(url, "much later !429=3600")
+
+def test_a_wrong_key_ends_the_run_in_one_line_and_shows_nothing(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0815")
+    before = stats(url)["keys"]
+    with pytest.raises(DedError, match="status 401: no such key; check") as e: draw(url, ask("key !401"))
+    assert "0815" not in str(e.value) and stats(url)["keys"]>before
+
+def test_a_server_that_is_gone_is_given_up(url):
+    with pytest.raises(Missing) as e: draw(url, ask(*(f"dead {i} !500 !500" for i in range(60))), tries=2, parallel=4)
+    told = [why for *_,why in e.value.rows]
+    assert len(told)==60 and sum(why.startswith("not asked") for why in told)>=30
+    with pytest.raises(DedError, match="start the server"): draw("http://127.0.0.1:9/v1", ask("a"))
+    with pytest.raises(DedError, match="does not serve other but fake/model"): rollout("other", ask("a"), backend="openai", base_url=url)
+
+def test_wrong_usage():
+    with pytest.raises(UsageError, match="--base_url"): draw("", ask("a"))
+    with pytest.raises(UsageError, match="choose one of auto, fast, hf, vllm, openai"): rollout(str(ROOT/"ded/models/student-a"), ask("a"), backend="magic")
+
+def test_what_can_change_a_row_is_its_identity(url, tmp_path):
+    log = tmp_path/"t.jsonl"
+    first = draw(url, ask("a", "b"), 2, log=log)
+    assert draw(url, ask("a", "b"), 2, log=log, parallel=3, timeout=9.)==first and len(RowLog.read(log))==4
+    for change in (dict(temperature=.5), dict(top_p=.9), dict(max_tokens=50), dict(seed=1)): draw(url, ask("a", "b"), 2, log=log, **change)
+    draw(url, ask("a", "c"), 2, log=log)
+    assert len(RowLog.read(log))==4*5+2
+
+def test_longest_first(tmp_path):
+    "One slot: the order of the log is the order of the draws"
+    with serving(slots=1) as u:
+        pilot = [dict(id=f"q{i}", n_tok=t) for i,t in enumerate((5,50,500))]
+        draw(u, ask("a", "b", "c"), 2, parallel=1, pilot=pilot, log=tmp_path/"t.jsonl")
+    assert [r["id"] for r in RowLog.read(tmp_path/"t.jsonl")]==["q2","q2","q1","q1","q0","q0"]
+
+def test_draws_stop_when_the_decision_is_certain(url, tmp_path):
+    rows = draw(url, ask("a", "b"), 8, parallel=1, log=tmp_path/"t.jsonl", enough=lambda rows: settled(len(rows), len(rows), 8, .25))
+    assert [sum(r["id"]==q for r in rows) for q in ("q0","q1")]==[3,3]
+    assert sum(r.get("skipped")=="settled" for r in RowLog.read(tmp_path/"t.jsonl"))==10
+
+def command(url, folder, n=4, questions=30, **kw):
+    q = folder/"q.jsonl"
+    q.write_text("".join(json.dumps(r)+"\n" for r in ask(*(f"question {i}" for i in range(questions)))))
+    extra = [f"--{k}={v}" for k,v in kw.items()]
+    return [sys.executable, "-m", "ded.cli", "rollout", "--model", MODEL, "--questions", q, "--n", n, "--backend", "openai", "--base_url", url, "--parallel", 8, "--max_tokens", 100, "--out", folder/"t.jsonl", *extra]
+
+def start(*args): return subprocess.Popen([str(x) for x in command(*args)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+def test_a_killed_run_loses_and_doubles_nothing(tmp_path):
+    "SIGKILL at random moments until it is done; the rows are those of an undisturbed run"
+    chance, whole, torn = random.Random(0), tmp_path/"whole", tmp_path/"torn"
+    whole.mkdir(), torn.mkdir()
+    with serving(token_ms=2, within=.5) as u:
+        assert sh(command(u, whole)).returncode==0
+        asked, kills = stats(u)["asked"], 0
+        while (p := start(u, torn)).poll() is None:
+            goal = stats(u)["requests"]+chance.randint(10, 50)
+            while p.poll() is None and stats(u)["requests"]<goal: time.sleep(.01)
+            kills += p.poll() is None
+            p.kill()
+            if p.wait()==0: break
+        assert p.returncode==0 and kills>=2 and set(stats(u)["asked"])==set(asked)
+    rows = [sorted((json.loads(l) for l in (f/"t.jsonl").read_text().splitlines()), key=lambda r: r["key"]) for f in (whole, torn)]
+    assert rows[0]==rows[1] and len(rows[0])==120 and not (torn/"t.jsonl.part").exists()
+
+def test_ctrl_c_frees_the_server_and_keeps_the_rows(tmp_path):
+    with serving(token_ms=10, within=1.) as u:
+        p = start(u, tmp_path)
+        while len(stats(u)["asked"])<12: time.sleep(.02)
+        p.send_signal(signal.SIGINT)
+        assert p.wait(20)==130 and "stopped; what was finished is kept" in p.stderr.read()
+        assert stats(u)["busy"]==0 and not (tmp_path/"t.jsonl").exists()
+        assert len(RowLog.read(tmp_path/"t.jsonl.part"))>=4
+
+def test_the_command_lists_what_is_missing_with_status_1_and_goes_on(url, tmp_path):
+    qs = tmp_path/"q.jsonl"
+    qs.write_text("".join(json.dumps(r)+"\n" for r in ask("well", "ill !400")))
+    args = ["rollout", "--model", MODEL, "--questions", qs, "--n", 2, "--backend", "openai", "--base_url", url, "--out", tmp_path/"t.jsonl", "--json"]
+    first = ded(*map(str, args))
+    assert first.returncode==1 and "Traceback" not in first.stderr
+    assert json.loads(first.stdout)["failed"]==[f"question q1, k {k}: status 400: prompt too long" for k in (0, 1)] and not (tmp_path/"t.jsonl").exists()
+    second = ded(*map(str, args))
+    assert second.returncode==0 and json.loads(second.stdout)["rows"]==4
+
+def test_backends_elsewhere_are_told_apart(tmp_path):
+    (tmp_path/"q.jsonl").write_text(json.dumps(ask("a")[0])+"\n")
+    common = ["rollout", "--questions", tmp_path/"q.jsonl", "--out", tmp_path/"t.jsonl"]
+    told = ded(*map(str, [*common, "--model", ROOT/"ded/models/student-a", "--base_url", "http://127.0.0.1:9/v1"]))
+    assert told.returncode==2 and "--base_url needs --backend openai" in told.stderr
