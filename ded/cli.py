@@ -6,7 +6,7 @@
 __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'COMMANDS', 'rows_of', 'at_least', 'models',
            'benches', 'share', 'reproduce', 'exhibits', 'drawn', 'rollout', 'engine_options', 'verify', 'passrate',
            'select', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export',
-           'doctor', 'told_by', 'plan', 'parser', 'overview', 'tell', 'run', 'main']
+           'load', 'overlap', 'doctor', 'told_by', 'plan', 'parser', 'overview', 'tell', 'run', 'main']
 
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, shutil, sys
@@ -323,6 +323,37 @@ def export(
                             funnel=told.get("funnel"), settings=told.get("settings"), licence=licence, tokenizer=tokenizer or None, student=student)
     return dict(out=str(folder), rows=len(read_rows(corpus)), files=sorted(files_of(folder)))
 
+# %% ../nbs/09a_cli.ipynb #87311da1
+def load(
+    source:str, # Name of a published set; `list` tells those that are known
+    out:str="", # Question rows, JSON lines; licence and revision stand in every row
+    path:str="", # A local file or folder as published; empty asks the hub
+    traces:str="", # Trace rows, JSON lines, where the source has traces
+    model:str="", # Only the traces of this model, and their questions
+    split:str="", # Instead of the usual one; a+b for several
+    revision:str="", # Commit on the hub, 40 hex digits; empty takes the pinned one
+    since:str="", # First day of contests, YYYY-MM-DD, instead of the usual one
+    until:str="", # Last day of contests
+    keep_all:bool=False, # Keep questions that cannot be judged too, with `why`: ded overlap needs them
+    seed:int=0, # Order of options where they are shuffled
+):
+    "Write a published set as question and trace rows, and audit it"
+    from ded import audit
+    if source=="list": return dict(sources=audit.known_sources())
+    check(out, "--out: missing; name the file for the questions", UsageError)
+    return audit.load_rows(source, out, path, traces, model, keep_all, split=split, revision=revision, since=since, until=until, seed=seed)
+
+def overlap(
+    rows:str, # Question rows, JSON lines, or any rows with the field --text
+    against:str, # Files of evaluation questions, a comma list; give all that will be scored
+    out:str, # Hits: id, bench, bench_id, kind (exact, template, ngram, fuzzy), score, others; JSON lines or .csv
+    clean:str="", # The rows without hits, JSON lines; other numbers in the same text (template) are no reason to drop
+    text:str="question", # Field that is compared
+):
+    "List the rows that stand in an evaluation set, and keep the others"
+    from ded import overlap as library
+    return library.overlap(rows, against, out, clean, text)
+
 # %% ../nbs/09a_cli.ipynb #c3b74f2d
 def doctor(
     preset:Size="cpu", # For which size
@@ -332,7 +363,7 @@ def doctor(
     from ded.needs import lacking
     root = home()
     near = next(p for p in (root, *root.parents) if p.exists())
-    needs = ["torch","transformers","trl","datasets","papermill","ipykernel","matplotlib","rapidfuzz","math_verify","reasoning_gym","sklearn"]
+    needs = ["torch","transformers","trl","datasets","papermill","ipykernel","matplotlib","rapidfuzz","datasketch","math_verify","reasoning_gym","sklearn"]
     lacks = [m for m in needs if importlib.util.find_spec(m) is None]
     system = sys.platform.startswith("linux") and platform.machine()=="x86_64" and (3,11)<=sys.version_info[:2]<=(3,12)
     return dict(**versions(), threads=torch.get_num_threads(), cores=os.cpu_count(), bf16_fast=_bf16(torch), cuda=torch.cuda.is_available() and torch.cuda.get_device_name(),
@@ -379,8 +410,8 @@ def plan(
     cost = dict(cost=round(p["gpu_hours"]*price)) if price else {}
     return dict(p, rows=told, paper=paper, **{k: round(p[k]) for k in ("gpu_hours","wall_hours","training_state_gb","training_state_gb_per_gpu","disk_gb")}, tokens=f"{p['tokens']/1e6:,.0f} M", **cost)
 
-# %% ../nbs/09a_cli.ipynb #c24b9783
-COMMANDS = {f.__name__.strip("_"): f for f in (reproduce, exhibits, rollout, verify, passrate, teacher, select, sft, eval_, entropy, shift, export, plan, doctor)}
+# %% ../nbs/09a_cli.ipynb #52f6b297
+COMMANDS = {f.__name__.strip("_"): f for f in (reproduce, exhibits, load, overlap, rollout, verify, passrate, teacher, select, sft, eval_, entropy, shift, export, plan, doctor)}
 
 def parser(
     name:str, # Of a subcommand

@@ -157,7 +157,7 @@ def load_source(
     name:str, # A source, see `SOURCES`
     path=None, # A local file, or a folder of them; without it the hub is asked
     split:str="", # Instead of the one in the table; `a+b` for several
-    revision:str="", # Commit on the hub, or of the local copy
+    revision:str="", # Commit on the hub; of a local copy the hash is noted in any case
     seed:int=0, # Order of options where they are shuffled
     since:str="", # First day of contests, YYYY-MM-DD, instead of the one in the table
     until:str="", # Last day
@@ -165,7 +165,7 @@ def load_source(
     "Load a published set"
     src = source(name)
     paths = tables_in(path) if path else []
-    rev = (revision or hash_of(paths)) if path else pinned(src, revision)
+    rev = f"{revision} {hash_of(paths)}".strip() if path else pinned(src, revision)
     made = (question_row(src, r, where, rev, seed) for where,r in (read_tables(paths) if path else from_hub(src, rev, split)))
     rows = [q for q in made if belongs(q, split or src.split, src.level, since or src.since, until or src.until)]
     check(rows, f"{path or src.hub}: holds no rows of {name}{', split '+split if split else ''}; {form(src)}")
