@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STUDENTS', 'TEACHERS', 'MATH', 'TRIAL', 'OOD', 'CODE', 'PAIRS', 'FULL', 'CODE_TAU', 'ARMS', 'UNTRAINED', 'TRAINED',
-           'TRIED', 'MOVED', 'Arm', 'arm_names', 'asked_pools', 'members']
+           'TRIED', 'MOVED', 'LEFT_OUT', 'Arm', 'arm_names', 'asked_pools', 'taking_part', 'members']
 
 # %% ../nbs/00a_arms.ipynb #37261188
 from dataclasses import dataclass
@@ -87,13 +87,23 @@ def asked_pools(
     need = [ARMS[a] for a in arms if a in TRAINED]
     return tuple(dict.fromkeys(["student-a@math"] + [f"{a.student}@{d}" for a in need for d in (("math","code") if a.domain=="mixed" else (a.domain,))]))
 
+LEFT_OUT = dict(paper=("control","grpo"), rehearsal=("control","grpo","self"))
+
+def taking_part(
+    preset:str="", # Name of a preset; empty for the whole table
+    seed:int=0, # The run's seed
+)->tuple: # Names of arms
+    "The arms of a run"
+    return tuple(a for a in ARMS if a not in LEFT_OUT.get(preset, ()) and (not seed or ARMS[a].every_seed))
+
 def members(
     step:str, # A run notebook, such as `13_train`
     seed:int=0, # The run's seed
+    preset:str="", # Name of a preset; empty for the whole table
 )->tuple: # Names; one empty name where a notebook has one stage
     "The names a notebook works through"
-    arms = tuple(a for a in ARMS if not seed or ARMS[a].every_seed)
+    arms = taking_part(preset, seed)
     trained = tuple(a for a in arms if a in TRAINED)
     drawn = tuple(f"{t}{d}" for d in ("","@code") for t in TEACHERS)
     table = {"10a_pool": asked_pools(arms), "11_traces": (*drawn, "chosen", "chosen@code"), "12_corpus": tuple(a for a in trained if ARMS[a].stage!="grpo"), "13_train": trained, "14_score": arms, "15_choose": ("",)}
-    return table.get(step) or (() if seed else {"16_probe": TEACHERS, "17_shift": MOVED, "18_vary": ("",)}[step])
+    return table.get(step) or (() if seed else {"16_probe": TEACHERS, "17_shift": tuple(a for a in MOVED if a in arms), "18_vary": ("",)}[step])

@@ -58,7 +58,7 @@ def reproduce(
     only:str="", # A notebook (13_train), an exhibit (t3) or `world`; empty runs everything that is pending
     seeds:int=1, # Runs, with seeds 0 to seeds-1
     force:bool=False, # Recompute what is done
-    rehearse:bool=False, # Check every notebook and list the steps; run nothing
+    rehearse:bool=False, # Run preset paper from end to end with tiny stand-ins for its models and sets
 ):
     "Run the study and draw its exhibits; a run that was stopped resumes"
     from ded import pipeline
@@ -362,6 +362,7 @@ def doctor(
 ):
     "Versions, threads, number formats, GPU, free disk, and what is missing"
     import importlib.util, platform, torch
+    from ded.needs import lacking
     root = home()
     near = next(p for p in (root, *root.parents) if p.exists())
     needs = ["torch","transformers","trl","datasets","papermill","ipykernel","matplotlib","rapidfuzz","datasketch","math_verify","reasoning_gym","sklearn"]
@@ -369,7 +370,7 @@ def doctor(
     system = sys.platform.startswith("linux") and platform.machine()=="x86_64" and (3,11)<=sys.version_info[:2]<=(3,12)
     return dict(**versions(), threads=torch.get_num_threads(), cores=os.cpu_count(), bf16_fast=_bf16(torch), cuda=torch.cuda.is_available() and torch.cuda.get_device_name(),
                 DED_HOME=str(root), writable=os.access(near, os.W_OK), free_gb=round(shutil.disk_usage(near).free/1e9, 1), preset=preset,
-                failed=[f"{m}: not installed; run `make install`" for m in lacks] + ([] if system else [f"{sys.platform} {platform.machine()} with Python {platform.python_version()}: not supported; use Linux x86-64 and Python 3.11 or 3.12"])
+                failed=lacking(preset) + [f"{m}: not installed; run `make install`" for m in lacks] + ([] if system else [f"{sys.platform} {platform.machine()} with Python {platform.python_version()}: not supported; use Linux x86-64 and Python 3.11 or 3.12"])
                        + ([] if os.access(near, os.W_OK) else [f"{near}: not writable; set DED_HOME to a folder that is"]))
 
 def _bf16(torch):
@@ -397,9 +398,14 @@ def plan(
     mfu:float=.36, # Share of the datasheet's operations that training reaches
     decoding:float=.5, # Share of the memory bound that sampling reaches
     price:float=0., # Of a GPU-hour, in any currency; 0 leaves cost out
+    out:str="", # Page of all that the run needs, Markdown
 ):
     "Tokens, GPU-hours, memory and disk of the paper's study, before any of it is spent"
     from ded import plan as library
+    if out:
+        from ded.needs import needs_page
+        from ded.report import reports_dir
+        write_text(out, needs_page(gpu, gpus, reports_dir("rehearsal")/"rehearsal.log"))
     p = library.plan(preset, gpu, gpus, mfu, decoding)
     told = [f"{r['stage']}, {r['model']}: {r['runs']} x, {r['tokens']/1e6:,.0f} M tokens, {r['gpu_hours']:,.0f} GPU-hours, at least {r['gpus']} GPUs" for r in p["rows"]]
     paper = "{gpu_hours:.1f} GPU-hours at a utilisation of {mfu:.0%}; the paper's {paper_gpu_hours} are a utilisation of {implied_mfu:.0%}".format(**p["paper"])

@@ -6,7 +6,7 @@
 __all__ = ['MAIN', 'WORLD', 'EXHIBITS', 'STUDY', 'PLAN', 'IDS', 'QUIET', 'PLANNED', 'Step', 'arm_steps', 'chosen_steps', 'guard',
            'nameless', 'tidy', 'what_failed', 'local_kernels', 'execute', 'side_by_side', 'n_jobs', 'deal', 'run_step',
            'workplace', 'draw', 'agrees', 'committed', 'agreement', 'core_seconds', 'finish_run', 'reproduce',
-           'exhibits']
+           'rehearsal', 'exhibits']
 
 # %% ../nbs/09_pipeline.ipynb #bfaacbd4
 import fcntl, os, re, shutil, subprocess, tempfile, time
@@ -38,9 +38,9 @@ class Step:
     @property
     def passed(self): return {"preset", *["seed"]*self.seeded, *filter(None, [self.varies])}
 
-    def at(self, seed):
-        "The names that take part with a seed"
-        return tuple(n for n in self.names if not seed or n in members(self.notebook, seed))
+    def at(self, seed, preset=""):
+        "The names that take part with a seed in a preset"
+        return tuple(n for n in self.names if not (seed or preset in LEFT_OUT) or n in members(self.notebook, seed, preset))
 
 MAIN = tuple(a for a in ARMS if a not in UNTRAINED+TRIED)
 def arm_steps(group, teachers, arms, scored):
@@ -155,7 +155,7 @@ def deal(names, n, weigh=lambda name: 1):
 def run_step(step, preset, seed, study, out):
     "Run what `study.pending` names of a step, in the current folder; executed copies go to `out`"
     pending = partial(study.pending, step.notebook, preset, seed)
-    todo, start = pending(list(step.at(seed))), time.monotonic()
+    todo, start = pending(list(step.at(seed, preset))), time.monotonic()
     label = step.label + (f"-s{seed}" if seed else "")
     for old in out.glob(f"{label}*-failed.ipynb"): old.unlink()
     print(f"{label:<18}", f"{', '.join(todo)} ..." if any(todo) else "..." if todo else "done before", end=" " if todo else "\n", flush=True)
@@ -251,23 +251,34 @@ def reproduce(
     only:str="", # A notebook (13_train), an exhibit (t3) or `world`
     seeds:int=1, # Runs with seeds 0 to seeds-1
     force:bool=False, # Recompute what is done
-    rehearse:bool=False, # Check every notebook and list the steps; run nothing
+    rehearse:bool=False, # Run preset `paper` with tiny stand-ins for its models and sets
 )->dict: # preset, seconds, cells that agree with the committed report, those that do not, the page
     "Run what is pending of the study, draw its exhibits, compare with the committed report"
     get_preset(preset)
     check(seeds>0, f"--seeds {seeds}: at least one is needed", UsageError)
+    check(preset=="paper" or not rehearse, f"--rehearse: only preset paper is rehearsed, {preset} is run as it is", UsageError)
+    if rehearse: return rehearsal(only, seeds, force)
     steps, start = chosen_steps(only), time.monotonic()
     with workplace(preset) as rep:
         from ded import study
         from ded.collect import collect
         for s in (*steps, *EXHIBITS): guard(s.path, s.passed)
-        for s, seed in [(s, i) for i in range(seeds) for s in steps if s.at(i)]:
-            if force and not rehearse: print(*[f"removed {p}" for p in study.clear(s.notebook, preset, seed, s.at(seed))], sep="\n")
-            if rehearse: print(f"{s.label:<18} {', '.join(s.at(seed))}")
-            else: run_step(s, preset, seed, study, rep/"nbs")
-        if not (only or rehearse): collect(preset, range(seeds))
-        told = {} if rehearse or (only and steps) else finish_run(preset, rep, always=force or bool(only))
+        for s, seed in [(s, i) for i in range(seeds) for s in steps if s.at(i, preset)]:
+            if force: print(*[f"removed {p}" for p in study.clear(s.notebook, preset, seed, s.at(seed, preset))], sep="\n")
+            run_step(s, preset, seed, study, rep/"nbs")
+        if not only: collect(preset, range(seeds))
+        told = {} if only and steps else finish_run(preset, rep, always=force or bool(only))
     return dict(preset=preset, seconds=round(time.monotonic()-start), **told)
+
+def rehearsal(only="", seeds=1, force=False):
+    "Make the stand-ins, run preset `rehearsal`, write its log"
+    from ded.rehearsal import log_text, prepare
+    start = time.monotonic()
+    prepare()
+    done = reproduce("rehearsal", only, seeds, force)
+    log = Path(done["report"]).with_name("rehearsal.log") if "report" in done else None
+    if log: write_text(log, log_text(dict.fromkeys(s.notebook for s in STUDY), time.monotonic()-start))
+    return dict(done, **(dict(log=str(log)) if log else {}))
 
 def exhibits(preset):
     "Redraw tables, figures and pages from the small result files of a report"

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'CORPUS', 'TUNING', 'COVERS', 'TEX', 'COLORS', 'paper_values', 'paper', 'paper_labels', 'reports_dir',
-           'role', 'own_name', 'as_draws', 'Report', 'provenance', 'stamp', 'mean_length', 'base_of', 'measure',
-           'difference', 'cell', 'arm_label', 'trial_arms', 'paper_cells', 'arm_story', 'trial_note', 'tasks_title',
-           'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks', 'mark', 'raised',
-           'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table', 'new_figure', 'save_figure',
-           'read_cells', 'look_up']
+           'role', 'own_name', 'as_draws', 'Report', 'provenance', 'stamp', 'headed', 'mean_length', 'base_of',
+           'measure', 'difference', 'cell', 'arm_label', 'trial_arms', 'paper_cells', 'arm_story', 'trial_note',
+           'tasks_title', 'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks', 'mark',
+           'raised', 'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table', 'new_figure',
+           'save_figure', 'read_cells', 'look_up']
 
 # %% ../nbs/08_report.ipynb #cab5661a
 import csv, hashlib, html, io, json, os, re
@@ -72,7 +72,8 @@ class Report:
     def load(self, name):
         path = self.dir/"data"/name
         if not path.exists(): raise DedError(f"{path}: no such result file, so its exhibits can't be drawn; run `ded reproduce --preset {self.preset}` first")
-        return json.loads(path.read_text()) if path.suffix==".json" else read_csv(path)
+        if path.suffix==".json": return json.loads(path.read_text())
+        return [dict(r, bench=self.parts.get(r["bench"], r["bench"])) if "bench" in r else r for r in read_csv(path)]
     def first(self, name, **where):
         "Rows of the smallest seed, of those that have these values"
         rows = [r for r in self.load(name) if all(r.get(k, v)==v for k,v in where.items())]
@@ -94,6 +95,12 @@ class Report:
     @cached_property
     def chosen(self): return self.load("choice.json")["chosen"]
     @cached_property
+    def called(self): return self.load("names.json") if (self.dir/"data/names.json").exists() else {}
+    @property
+    def parts(self): return self.called.get("parts", {})
+    @property
+    def banner(self): return self.called.get("banner", "")
+    @cached_property
     def names(self): return {**self.load("names.json")["models"], **self.load("names.json")["benches"]}
     @cached_property
     def run(self):
@@ -114,7 +121,8 @@ def provenance(
     commit = str(rep.run.get("commit") or rep.run.get("git_sha") or "unknown")[:12]
     return dict(preset=rep.preset, seeds=seeds, commit=commit, data=hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12])
 
-def stamp(rep): return " · ".join(f"{k} {v}" for k,v in provenance(rep).items())
+def stamp(rep): return " · ".join([rep.banner]*bool(rep.banner) + [f"{k} {v}" for k,v in provenance(rep).items()])
+def headed(rep, title): return f"{rep.banner.partition(':')[0]} · {title}" if rep.banner else title
 
 # %% ../nbs/08_report.ipynb #8a55a2b2
 def mean_length(
@@ -369,7 +377,7 @@ def save_table(
     notes:list=(), # What a reader must know about this run
 )->Path: # The page to read
     "Write a table as csv, md, tex and json"
-    base,(head,lines) = rep.dir/"tables"/id, wide(cells)
+    base,title,(head,lines) = rep.dir/"tables"/id, headed(rep, title), wide(cells)
     notes = [*notes, covers(cells)]
     marked = [f"{raised(i+1)} {n}" for i,n in enumerate(remarks(cells))]
     write_rows(base.with_suffix(".csv"), cells)
@@ -405,7 +413,8 @@ def save_figure(
     sources:list=(), # Names of the data files it was drawn from
 )->Path: # The png
     "Write a figure as png, pdf and json"
-    base = rep.dir/"figures"/id
+    base,title = rep.dir/"figures"/id, headed(rep, title)
+    if rep.banner: fig.text(.5, .5, rep.banner.partition(":")[0], rotation=30, ha="center", va="center", fontsize=64, color="#D55E00", alpha=.28, zorder=99, in_layout=False)
     base.parent.mkdir(parents=True, exist_ok=True)
     for kind,dates in dict(pdf=dict(CreationDate=None, Producer=None, Creator=None), png=dict(Software=None)).items():
         part = base.with_suffix(f".{kind}.tmp")

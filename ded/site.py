@@ -106,6 +106,7 @@ table.plain { width:auto; min-width:min(100%,30rem) } table.plain td { text-alig
 figure { margin:.9rem 0 .5rem } img { display:block; width:100%; max-width:1000px; height:auto; border:1px solid var(--line); border-radius:6px }
 ul { margin:.4rem 0; padding-left:1.2rem; font-size:.88rem; color:var(--soft); max-width:88ch } li { margin:.15rem 0 }
 .files { font-size:.88rem } summary { cursor:pointer; color:var(--link); font-size:.9rem; margin:.4rem 0 }
+.banner { position:sticky; top:0; z-index:9; max-width:none; padding:.5rem .9rem; border-radius:6px; background:#D55E00; color:#fff; font-weight:700 }
 @media (max-width:640px) { body { font-size:15px } main, header, footer { padding-left:.8rem; padding-right:.8rem } tr > th:first-child[scope=row], tr.groups > th:first-child { min-width:6.8rem; max-width:8.5rem } th, td { padding:.3rem .4rem } }
 @media print { .scroll { max-height:none; overflow:visible } thead th, tbody th { position:static !important } nav { display:none } }
 """
@@ -117,7 +118,7 @@ TEMPLATE = """<!DOCTYPE html>
 {% macro small_table(head, lines) %}<div class="scroll" tabindex="0" role="region" aria-label="{{ head|join(', ') }}"><table class="plain"><thead><tr>{% for h in head %}<th scope="col">{{ h }}</th>{% endfor %}</tr></thead>
 <tbody>{% for line in lines %}<tr>{% for c in line %}{% if loop.first %}<th scope="row">{{ c }}</th>{% else %}<td{% if numeric(c) %} class="n"{% endif %}>{{ c }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endmacro %}
-<header><h1>Data-efficient distillation, run again: preset {{ at.preset }}</h1>
+<header>{% if banner %}<p class="banner" role="note">{{ banner }}</p>{% endif %}<h1>Data-efficient distillation, run again: preset {{ at.preset }}</h1>
 <p>Every exhibit of this run beside the value that the paper (<a href="https://arxiv.org/abs/2508.09883">arXiv 2508.09883</a>) prints in the same place.{% if stand_ins %} Small models play the roles of the paper's: compare directions and orders, not levels.{% endif %}</p>
 <p class="stamp">{% for k,v in at.items() %}{{ k }} <b>{{ v }}</b>{% if not loop.last %} · {% endif %}{% endfor %}</p>
 <nav aria-label="Exhibits">{% for e in exhibits %}<a href="#{{ e.id }}">{{ e.id }}</a>{% endfor %}{% if claims %}<a href="#claims">claims</a>{% endif %}<a href="#run">run</a></nav>
@@ -183,7 +184,7 @@ def build_site(
     if not ids: raise DedError(f"{rep.dir}: no exhibits to show; run `ded exhibits --preset {preset}` first")
     names = optional(rep, "data/names.json", lambda p: json.loads(p.read_text("utf-8")))
     times = optional(rep, "data/stages.csv", read_csv)
-    page = render(at=provenance(rep), exhibits=[exhibit_view(rep, i) for i in ids], missing=[i for i in PAPER_IDS if i not in ids],
+    page = render(at=provenance(rep), banner=rep.banner, exhibits=[exhibit_view(rep, i) for i in ids], missing=[i for i in PAPER_IDS if i not in ids],
                   stand_ins=bool(names) and any(role(s)!=s for s in names["models"].values()), claims=optional(rep, "claims.csv", claims_view), ledger=[(n, n) for n in LEDGER if (rep.dir/n).exists()],
                   times=[list(t.values()) for t in stage_times(times)] if times else [], facts=flat(rep.run), sources=sources_of(rep),
                   notebooks=sorted(p.name for p in (rep.dir/"nbs").glob("*.ipynb")))

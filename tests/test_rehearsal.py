@@ -1,0 +1,42 @@
+"The run at the paper's size with tiny stand-ins, as a user starts it: it ends with every exhibit marked, and a log that says which model class each stage used"
+import csv, re
+import numpy as np, pytest
+from PIL import Image
+from conftest import ded
+
+IDS = [f"t{i}" for i in range(1,8)] + [f"f{i}" for i in range(1,5)]
+CLASSES = {"DeepSeek-R1-Distill-Qwen-32B": "Qwen2", "Qwen2.5-32B-Instruct": "Qwen2", "phi-4": "Phi3", "DeepSeek-R1": "DeepseekV3", "QwQ-32B": "Qwen2", "Qwen3-32B": "Qwen3", "Qwen3-235B-A22B": "Qwen3Moe"}
+STUDENTS = dict(a="DeepSeek-R1-Distill-Qwen-32B", b="Qwen2.5-32B-Instruct", c="phi-4")
+WATERMARK = (243, 210, 184) # #D55E00 at 28 % on white
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rehearsal")
+    done = ded("reproduce", "--preset", "paper", "--rehearse", timeout=900, DED_HOME=str(folder/"home"), DED_REPORTS=str(folder/"reports"))
+    assert done.returncode==0, done.stdout[-2000:]+done.stderr[-2000:]
+    assert not list(folder.rglob("*-failed.ipynb"))
+    return folder/"reports/rehearsal"
+
+def test_every_exhibit_is_drawn_and_marked(report):
+    for i in IDS:
+        if i[0]=="t": assert "REHEARSAL" in (report/f"tables/{i}.md").read_text().split("\n")[0] and "REHEARSAL" in (report/f"tables/{i}.tex").read_text(), i
+        else:
+            picture = np.asarray(Image.open(report/f"figures/{i}.png").convert("RGB")).astype(int)
+            assert (abs(picture-WATERMARK).max(axis=2)<=2).sum()>1000, i
+    page = (report/"index.html").read_text()
+    assert 'class="banner"' in page and all(f'id="{i}"' in page for i in IDS)
+    assert all("REHEARSAL" in (report/f"{f}.md").read_text() for f in ("claims","gaps"))
+
+def test_no_score_without_its_number_of_questions(report):
+    cells = [c for i in IDS if i[0]=="t" for c in csv.DictReader(open(report/f"tables/{i}.csv")) if c["estimate"] and c["unit"] in ("%","points")]
+    assert len(cells)>100 and all(int(c["n"])>0 and c["lower"] and c["upper"] for c in cells)
+
+def test_every_stage_used_the_class_that_its_model_stands_for(report):
+    log = (report/"rehearsal.log").read_text()
+    for name,kind in CLASSES.items(): assert re.search(rf"/{re.escape(name)}, played by stand-in-{re.escape(name)}, {kind}ForCausalLM,", log), name
+    used = re.findall(r"(stand-in-)([\w.-]+) (\w+)ForCausalLM", log.split("Stages, and")[1])
+    assert {(n, k) for _,n,k in used}==set(CLASSES.items())
+    for arm,kind in re.findall(r"^  13_train +(\S+) +stand-in-\S+ (\w+)ForCausalLM", log, re.M):
+        assert kind==CLASSES[STUDENTS[arm[0] if arm[1]=="-" else "a"]], arm
+    assert len(re.findall(r"^  11_traces .*trajectories replayed$", log, re.M))==10
+    assert "Not tried" in log and "instead of 32768" in log
