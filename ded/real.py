@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLLECTIONS', 'MEASURES', 'BESIDE', 'FILES', 'Collection', 'data_folder', 'thinks', 'parted', 'fresh', 'packed',
-           'described', 'by_rule', 'mean_of', 'rule_rows', 'model_rows', 'measured', 'measure_all', 'data_hash',
-           'gains', 'spread', 'findings', 'funnel_cells', 'model_cells', 'rule_cells']
+           'described', 'by_rule', 'mean_of', 'shares', 'rule_rows', 'model_rows', 'measured', 'measure_all',
+           'data_hash', 'gains', 'spread', 'findings', 'funnel_cells', 'model_cells', 'rule_cells']
 
 # %% ../nbs/08h_real.ipynb #0e34d9c2
 import json, os, re, zlib
@@ -33,7 +33,7 @@ class Collection:
 
 COLLECTIONS = (Collection("AIME24", "B_skythought/aime24_traces.jsonl.gz", 4), Collection("AMC23", "B_skythought/amc23_traces.jsonl.gz", 4), Collection("MATH-500", "B_skythought/math500_traces.jsonl.gz", 2),
                Collection("GSM8K", "B_mip_overthinking/gsm8k_traces.jsonl.gz", 2, "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"), Collection("MATH", "B_mip_overthinking/math_traces.jsonl.gz", 2, "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"),
-               Collection("MATH, one model", "B_r1distill_temps/math_traces.jsonl.gz", 2, "itself"))
+               Collection("MATH (one model)", "B_r1distill_temps/math_traces.jsonl.gz", 2, "itself"))
 
 def data_folder():
     "The folder of collected data: `DED_DATA`, else `shared/data` beside the checkout; None where it is not there"
@@ -104,6 +104,11 @@ def mean_of(
     half = stats.t.ppf(.975, len(v)-1)*v.std(ddof=1)/len(v)**.5 if len(v)>1 else None
     return dict(estimate=float(v.mean()) if len(v) else None, lower=None if half is None else float(v.mean()-half), upper=None if half is None else float(v.mean()+half), n=len(v))
 
+def shares(values):
+    "As `mean_of`, for percentages"
+    m = mean_of(values)
+    return m if m["lower"] is None else m | dict(lower=max(0., m["lower"]), upper=min(100., m["upper"]))
+
 # %% ../nbs/08h_real.ipynb #91d32b6d
 def rule_rows(
     name:str, # Of the collection
@@ -114,7 +119,7 @@ def rule_rows(
     groups = {}
     for t in rows: groups.setdefault(t["id"], []).append(t)
     found = [by_rule(g, keep) for _,g in sorted(groups.items()) if len(g)>keep]
-    def row(rule, measure, against, values): return dict(collection=name, keep=keep, rule=rule, measure=measure, against=against, **mean_of(values))
+    def row(rule, measure, against, values): return dict(collection=name, keep=keep, rule=rule, measure=measure, against=against, **(shares if measure=="shared" else mean_of)(values))
     out = [row(r, m, "", [s[r][m] for s,_ in found]) for r in BESIDE for m in (*MEASURES, "shared")]
     out += [row(r, m, "random", [100*(s[r][m]/s["random"][m]-1) if s["random"][m] else None for s,_ in found]) for r in BESIDE if r!="random" for m in MEASURES]
     return out + [row("all", "length_share", "", [share for _,share in found])]
