@@ -222,8 +222,8 @@ def model_cells(rows):
     "x12a: how often a model is right, and what its traces are like"
     units = dict(right="count", wrong="count", truncated="count", malformed="count", undecided="count", error="count", length="", packed="%", distinct="%")
     heads = dict(length=MEASURES["length"], packed=MEASURES["packed"], distinct=MEASURES["distinct"])
-    return [c for r in rows for name in [f"{r['collection']}, {r['model'].split('/', 1)[-1] if '+' not in r['model'] else r['model']}"]
-            for c in (cell("x12a", name, "pass rate, %", r, "%", row_here=r["role"]), *(cell("x12a", name, heads.get(k, k), dict(estimate=r[k]), u, row_here=r["role"]) for k,u in units.items()))]
+    return [c for r in rows
+            for c in (cell("x12a", f"{r['collection']}, {r['model']}", "pass rate, %", r, "%", row_here=r["role"]), *(cell("x12a", f"{r['collection']}, {r['model']}", heads.get(k, k), dict(estimate=r[k]), u, row_here=r["role"]) for k,u in units.items()))]
 
 def rule_cells(rows):
     "x12b: what each rule keeps"
