@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['WITHOUT', 'start', 'params', 'pump', 'gpus', 'replica', 'side_by_side', 'Offline']
 
-# %% ../nbs/02g_offline.ipynb #45c17e4d
+# %% ../nbs/02g_offline.ipynb #094a8e8e
 import importlib.util, os
+from importlib.metadata import packages_distributions, version
 from .core import *
 
 # %% ../nbs/02g_offline.ipynb #f8747ea4
@@ -21,11 +22,11 @@ def start(
     "Start vLLM with nothing left to its defaults that could change a draw"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    try: from vllm import LLM
-    except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
     import torch
     small = {} if torch.cuda.is_available() else dict(enforce_eager=True)
-    if small: os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    if small: os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **os.environ})
+    try: from vllm import LLM
+    except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
     try: return LLM(model=model, tensor_parallel_size=tensor, max_model_len=room, enable_prefix_caching=True, generation_config="vllm", trust_remote_code=False, seed=0, disable_log_stats=True, **{**small, **more})
     except (RuntimeError, ValueError, OSError, NotImplementedError) as e: raise DedError(f"{model}: vLLM cannot serve it ({str(e).splitlines()[0][:160]}); its own messages are above, or use another backend") from None
 
@@ -96,10 +97,9 @@ class Offline:
         **more, # Passed on to `vllm.LLM`: dtype, gpu_memory_utilization, ...
     ):
         check(importlib.util.find_spec("vllm"), WITHOUT)
-        import vllm
         self.model, self.tok, self.config, self.tensor, self.data, self.more = model, tok, config, tensor, data, more
         self.identity = dict(backend="vllm", dtype=str(more.get("dtype", "auto")))
-        self.facts = dict(backend="vllm", engine=f"vllm {vllm.__version__}")
+        self.facts = dict(backend="vllm", engine="vllm "+version(packages_distributions()["vllm"][0]))
 
     def draw(self, rows, how, done, skip):
         "Draw rows; pairs of a row and the cause, of those without a sample"

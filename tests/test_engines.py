@@ -1,5 +1,5 @@
 "Draws from a server: every request ends in a row or in a listed cause, nothing is lost or doubled, and the exit status says which"
-import json, random, signal, subprocess, sys, time
+import importlib.util, json, random, signal, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded, sh
 from fake_server import serving, stats
@@ -142,3 +142,19 @@ def test_backends_elsewhere_are_told_apart(tmp_path):
     common = ["rollout", "--questions", tmp_path/"q.jsonl", "--out", tmp_path/"t.jsonl"]
     told = ded(*map(str, [*common, "--model", ROOT/"ded/models/student-a", "--base_url", "http://127.0.0.1:9/v1"]))
     assert told.returncode==2 and "--base_url needs --backend openai" in told.stderr
+
+STUDENT = str(ROOT/"ded/models/student-a")
+
+def test_prompts_are_of_our_own_renderer_and_a_server_is_held_to_them():
+    from ded.rollout import prompt_ids, reader, template_hash
+    tok, _ = reader(STUDENT)
+    with serving(model=STUDENT, owner="vllm") as u:
+        row, = rollout(STUDENT, ask("b:7?b"), backend="openai", base_url=u, progress=False, max_tokens=10**6)
+        seen = stats(u)
+    assert row["template"]==template_hash(tok) and row["engine"]=="vllm" and {"top_k","min_p","repetition_penalty","skip_special_tokens","return_token_ids"} <= set(seen["fields"])
+    assert list(seen["asked"])==[f"{prompt_ids(tok, 'b:7?b')}/{row['seed']}"]
+    with serving(model=STUDENT) as u, pytest.raises(DedError, match=r"reads 0 prompt tokens where our template has \d+"): rollout(STUDENT, ask("b:7?b"), backend="openai", base_url=u, progress=False)
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+def test_vllm_is_an_extra_that_says_how_to_get_it():
+    with pytest.raises(DedError, match="pip install vllm==.*--backend openai --base_url"): rollout(STUDENT, ask("a"), backend="vllm", progress=False)
