@@ -1,7 +1,7 @@
 """What the analysis gains at scale: `python tests/bench_analysis.py`, about two minutes on one core; `--large` adds the exact decomposition of 10,000 x 3,584 states.
 
 Each bar compares two arms in one run: outputs first, then times in alternation, and peak memory each in a process of its own. A ratio is the median over pairs with its range; one whose halves differ by more than a fifth is marked."""
-import argparse, resource, statistics, subprocess, sys, time
+import argparse, statistics, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np, torch
@@ -23,7 +23,7 @@ def compare(name, slow, fast, bar, n=7):
 
 def head(positions, vocab=151936, width=256, seed=0):
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(positions, width, generator=g), torch.randn(vocab, width, generator=g)/4, torch.randint(vocab, (positions,), generator=g)
+    return torch.randn(positions, width, generator=g), torch.randn(vocab, width, generator=g).div_(4), torch.randint(vocab, (positions,), generator=g)
 
 def full(h, w, t):
     "Entropy and log-probability from all logits at once"
@@ -32,16 +32,17 @@ def full(h, w, t):
 
 ARMS = dict(full=full, tiled=tiled_entropy)
 
-def rss():
-    with open("/proc/self/statm") as f: return int(f.read().split()[1])*resource.getpagesize()
+def memory(field):
+    "A line of this process's status in bytes: VmRSS now, VmHWM at most"
+    return next(int(l.split()[1])*1024 for l in open("/proc/self/status") if l.startswith(field))
 
 def child(arm, positions):
     "Peak resident memory of one arm above its inputs, MB"
     args = head(positions)
     tiled_entropy(args[0][:2], args[1][:64], args[2][:2]*0)
-    before = rss()
+    before = memory("VmRSS")
     ARMS[arm](*args)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024-before)/1e6)
+    print((memory("VmHWM")-before)/1e6)
 
 def peak(arm, positions):
     return float(subprocess.run([sys.executable, __file__, "--arm", arm, "--positions", str(positions)], text=True, capture_output=True, check=True).stdout)
