@@ -1,6 +1,6 @@
 # Two commands matter: `make reproduce` and `make test`. Both prepare .venv when it is missing or when settings.ini has changed.
 PRESET ?= cpu
-SEEDS ?= 1
+SEEDS ?= 0
 ONLY ?=
 PIP_ARGS ?=
 SUPPORTED := import sys; sys.exit(sys.version_info[:2] < (3,11))
@@ -21,7 +21,7 @@ export PYTHONHASHSEED := 0
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make reproduce   the whole study at PRESET=$(PRESET) with SEEDS=$(SEEDS): tables, figures and pages under reports/$(PRESET)/"
+	@echo "make reproduce   the whole study at PRESET=$(PRESET) with SEEDS=$(SEEDS) (0: as many as the preset has): tables, figures and pages under reports/$(PRESET)/"
 	@echo "                 PRESET=smoke|cpu|gpu|paper; ONLY=13_train or ONLY=t3 runs one part; a run that was stopped resumes"
 	@echo "make exhibits    redraw tables, figures and pages of PRESET from reports/$(PRESET)/data, no training"
 	@echo "make test        every check that CI runs"

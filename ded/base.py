@@ -74,6 +74,7 @@ class Recipe:
     levels: tuple = (("math", (1,7)), ("code", (2,6))) # Range of steps per skill
     seed: int = 0 # Seeds weights and data
     width: int = 128 # Hidden size
+    layers: int = 4 # Number of layers
     warmup: int = 100 # Optimiser steps of warm-up
     batch: int = 32 # Sequences per optimiser step
 
@@ -178,7 +179,7 @@ def train_base(
     from transformers import AutoModelForCausalLM
     out,device = Path(out),"cuda" if torch.cuda.is_available() else "cpu"
     tok = make_tokenizer()
-    model = (AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32) if parent else make_model(r.family, len(tok), r.width, seed=r.seed)).to(device)
+    model = (AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32) if parent else make_model(r.family, len(tok), r.width, r.layers, r.seed)).to(device)
     model.set_attn_implementation("eager")
     opt,state = optimizer(model, r),out.with_suffix(".state")
     step,seen,spent = 0,0,0.

@@ -59,9 +59,9 @@ Size = Literal["smoke","cpu","gpu","paper"]
 def reproduce(
     preset:Size="cpu", # Size of the study
     only:str="", # A notebook (13_train), an exhibit (t3) or `world`; empty runs everything that is pending
-    seeds:int=1, # Runs, with seeds 0 to seeds-1
+    seeds:int=0, # Runs, with seeds 0 to seeds-1; 0 takes the preset's number, 3 for gpu and else 1
     force:bool=False, # Recompute what is done
-    rehearse:bool=False, # Run preset paper from end to end with tiny stand-ins for its models and sets
+    rehearse:bool=False, # Run preset paper or gpu from end to end with tiny models in place of its own
 ):
     "Run the study and draw its exhibits; a run that was stopped resumes"
     from ded import pipeline
@@ -423,9 +423,9 @@ def told_by(selection):
     with disk(selection, "read"): told = Path(selection).read_bytes()
     return parse_json(told, selection, "give the output of ded select --json")
 
-# %% ../nbs/09a_cli.ipynb #2a1468ca
+# %% ../nbs/09a_cli.ipynb #da614e35
 def plan(
-    preset:Literal["paper"]="paper", # Whose pool, draws and epochs; the other presets run on bundled models in minutes
+    preset:Literal["paper","gpu"]="paper", # Whose; gpu counts seconds by steps and takes none of the options below, and the others run in minutes
     gpu:Literal["h100","h200","h800","a100"]="h200", # Datasheet values to count with
     gpus:int=8, # Of them, on one machine
     mfu:float=.36, # Share of the datasheet's operations that training reaches
@@ -435,6 +435,7 @@ def plan(
 ):
     "Tokens, GPU-hours, memory and disk of the paper's study, before any of it is spent"
     from ded import plan as library
+    if preset=="gpu": return library.gpu_plan()
     if out:
         from ded.needs import needs_page
         from ded.report import reports_dir

@@ -17,7 +17,7 @@ from .study import HUB, ROLES
 
 # %% ../nbs/08i_needs.ipynb #89dec369
 MACHINE = dict(smoke=dict(memory_gb=6, disk_gb=1), cpu=dict(memory_gb=6, disk_gb=2), rehearsal=dict(memory_gb=6, disk_gb=1), gpu=dict(memory_gb=16, disk_gb=8, gpus=1, gpu_memory_gb=20), paper=dict(memory_gb=256, gpus=8, gpu_memory_gb=79))
-PACKAGES = dict(paper=dict(vllm="the sampler", ray="selection and analysis on several machines", hf_transfer="downloads"), gpu={})
+PACKAGES = dict(paper=dict(vllm="the sampler", ray="only where several machines share the work"))
 
 def weights_gb(role): return SHAPES[ROLES[role]].weight_bytes/1e9
 
@@ -62,7 +62,7 @@ def lacking(
     "What keeps a preset from running here"
     cfg,has = get_preset(preset),has or found_here()
     short = [f"{k}: {has[k]:.0f} where preset {preset} needs {v}; {REMEDY[k]}" for k,v in machine_needs(preset).items() if has[k]<v]
-    packages = [f"{m}: not installed ({why}); install the pin of environment.yml" for m,why in PACKAGES.get(preset, {}).items() if importlib.util.find_spec(m) is None]
+    packages = [f"{m}: not installed ({why}); pip install {m}, at the pin of environment.yml where it has one" for m,why in PACKAGES.get(preset, {}).items() if importlib.util.find_spec(m) is None]
     models = [f"model {r['hub']}: not in {r['path']}; hf download {r['hub']} --local-dir {r['path']}" for r in models_needed(cfg) if not r["here"]]
     sets = [f"set {r['name']}: not in {home()/cfg.sets}; put {r['hub']} there as {r['name']}.jsonl or .parquet, or have it in the hub's cache" for r in sets_needed(cfg) if not r["here"]]
     made = ["ded reproduce --preset paper --rehearse makes them"]*bool(cfg.banner and models+sets)

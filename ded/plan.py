@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'PLAYS', 'GPUS', 'PRINTED', 'GUESS', 'ASKED', 'GUESSED', 'LENGTHS', 'Shape', 'Gpu', 'train_flops',
-           'gpu_hours', 'paper_run', 'fits', 'rate', 'corpus_rows', 'draws', 'merged', 'plan']
+           'gpu_hours', 'paper_run', 'fits', 'rate', 'corpus_rows', 'draws', 'merged', 'plan', 'gpu_steps', 'gpu_plan']
 
 # %% ../nbs/08g_plan.ipynb #09b3aac4
 from dataclasses import dataclass
 from .core import *
 from .arms import *
 from .sets import PARTS
-from .tasks import SETS
+from .base import RECIPES
+from .tasks import BENCHES, SETS
 
 # %% ../nbs/08g_plan.ipynb #ee0c6329
 @dataclass(frozen=True)
@@ -129,3 +130,33 @@ def plan(
     state = 16*SHAPES["DS-32B"].params
     return dict(preset=preset, machine=f"{gpus} x {gpu}", rows=merged(rows), tokens=sum(r["tokens"] for r in rows), gpu_hours=sum(r["gpu_hours"] for r in rows), wall_hours=sum(r["gpu_hours"] for r in rows)/gpus,
                 training_state_gb=state/1e9, training_state_gb_per_gpu=state/gpus/1e9, fits=state/gpus<.85*g.memory, disk_gb=(trained*2*32.8e9 + 2*state)/1e9, stated=dict(mfu=mfu, decoding=decoding), guessed=list(GUESSED), paper=paper_run(mfu=mfu))
+
+# %% ../nbs/08g_plan.ipynb #7ce9473b
+def gpu_steps(cfg, a):
+    "Optimiser steps and sampling columns of an arm"
+    rows = cfg.rl_steps*cfg.batch//cfg.epochs if a.stage=="grpo" else a.keep*cfg.pool if a.rows>1 or a.draws==0 and a.stage=="right" else corpus_rows(cfg, a)
+    drawn = sum(BENCHES[b].n*(cfg.bench_draws or BENCHES[b].k) for s in a.asks for b in SETS[s])
+    columns = cfg.gen_tokens*-(-drawn//cfg.batch_gen)
+    return 0 if a.stage=="none" else -(-rows//cfg.batch)*cfg.epochs, columns, cfg.rl_steps*cfg.gen_tokens if a.stage=="grpo" else 0
+
+def gpu_plan(
+    preset:str="gpu", # Whose arms, seeds and sizes
+    step_s:float=.025, # A training step
+    column_s:float=.005, # A token of every running reply
+    start_s:float=15, # A notebook, until it begins to work
+)->dict: # rows (stage, runs, seconds), their sum, the budget
+    "Seconds of the run on one GPU"
+    cfg = get_preset(preset)
+    world = dict(cfg.world)
+    made = {n: RECIPES[n].tokens/(world.get("batch", 32)*110)*step_s for n in RECIPES}
+    trunk = max(made["trunk-a1"]+made["trunk-a"], made["trunk-c1"]+made["trunk-c"])
+    work = [(a, gpu_steps(cfg, a)) for i in range(cfg.seeds) for a in map(ARMS.get, taking_part(preset, i))]
+    def stage(times): return start_s + max(max(times), sum(times)/cfg.jobs)
+    pool_s = cfg.gen_tokens*column_s*-(-cfg.pool*cfg.pass_draws//cfg.batch_gen)
+    rows = [("10_world", 9, 2*start_s + trunk + max(t for n,t in made.items() if "trunk" not in n)), ("10a_pool", 4*cfg.seeds, stage([pool_s]*4*cfg.seeds)), ("11_traces", 10*cfg.seeds, 2*start_s+2*pool_s)]
+    rows += [("12_corpus", len(work), 2*start_s)]
+    for group,arms in (("trial", [w for w in work if w[0].name in TRIED+UNTRAINED]), ("main", [w for w in work if w[0].name not in TRIED+UNTRAINED])):
+        rows += [(f"13_train-{group}", len(arms), stage([2+n*step_s+d*column_s for _,(n,_,d) in arms])), (f"14_score-{group}", len(arms), stage([2+c*column_s for _,(_,c,_) in arms]))]
+    rows += [(n, 1, start_s+5) for n in ("15_choose","16_probe","17_shift","18_vary","exhibits")]
+    rows = [dict(stage=s, runs=n, seconds=round(t)) for s,n,t in rows]
+    return dict(preset=preset, rows=rows, seconds=sum(r["seconds"] for r in rows), budget_s=cfg.budget_s, allowed=dict(step_s=step_s, column_s=column_s, start_s=start_s, kernels=cfg.jobs))

@@ -37,13 +37,13 @@ class Fast:
         f = 1/c.rope_parameters["rope_theta"]**(torch.arange(0, self.D, 2).float()/self.D)
         a = torch.arange(c.max_position_embeddings).float()[:,None]*f
         a = torch.cat([a,a], -1)
-        self.cos,self.sin = a.cos().to(self.dtype),a.sin().to(self.dtype)
+        self.cos,self.sin = (t.to(lm.device, self.dtype) for t in (a.cos(), a.sin()))
 
     @staticmethod
     def can(lm):
         "Whether this sampler knows the architecture"
         c = lm.config
-        return c.model_type in FAST and c.num_attention_heads==c.num_key_value_heads and c.tie_word_embeddings and str(lm.device)=="cpu"
+        return c.model_type in FAST and c.num_attention_heads==c.num_key_value_heads and c.tie_word_embeddings and (lm.device.type=="cpu" or lm.num_parameters()<5e7)
 
     def rms(self, x, w):
         import torch
@@ -120,11 +120,11 @@ def uniforms(seed, n):
 def __call__(self, batch, temperature, top_p, max_tokens):
     "Ids per row, the end token included where it was reached"
     import numpy as np, torch
-    with torch.inference_mode():
+    with torch.inference_mode(), self.w["emb"].device:
         B,L,eos = len(batch),max(len(r["ids"]) for r in batch),self.tok.eos_token_id
         pad = torch.tensor([L-len(r["ids"]) for r in batch])
         ids = torch.tensor([[0]*(L-len(r["ids"])) + r["ids"] for r in batch])
-        U = torch.from_numpy(np.stack([uniforms(r["seed"], max_tokens) for r in batch])).float()
+        U = torch.from_numpy(np.stack([uniforms(r["seed"], max_tokens) for r in batch])).float().to(self.w["emb"].device)
         cols = torch.arange(L+max_tokens)
         bar = torch.zeros(B, 1, 1, L+max_tokens, dtype=self.dtype).masked_fill_((cols[None]<pad[:,None])[:,None,None], float("-inf"))
         causal = torch.full((L, L), float("-inf"), dtype=self.dtype).triu(1)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROLES', 'HUB', 'BUNDLED', 'SHIFT_BENCHES', 'model_dir', 'asking', 'asked_from', 'source_hash', 'stage', 'class_of',
            'once', 'student_sampling', 'teacher_sampling', 'pool_stage', 'run_pool', 'traces_stage', 'run_traces',
-           'sources', 'drawn_from', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus',
+           'sources', 'metric_of', 'drawn_from', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus',
            'program_corpus', 'epochs_of', 'train_stage', 'run_train', 'arm_model', 'score_stage', 'run_score', 'asked',
            'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials', 'choose_stage', 'run_choose', 'chosen', 'readers',
            'probe_stage', 'run_probe', 'shift_stage', 'states_of', 'run_shift', 'variants', 'least_apart', 'vary_stage',
@@ -121,6 +121,12 @@ def sources(cfg, seed, a):
     if a.teacher==a.student: return [pool_stage(cfg, seed, a.student, a.domain)]
     return [traces_stage(cfg, seed, a.teacher, rest, a.domain) for rest in ((False,) if a.draws==1 else (False, True))]
 
+def metric_of(cfg, a):
+    "The arguments of `farthest` that say what distance is"
+    if a.distance!="token": return dict(norm=a.distance) if a.distance else {}
+    from transformers import AutoTokenizer
+    return dict(unit="token", tok=AutoTokenizer.from_pretrained(str(model_dir(cfg, a.student))))
+
 def drawn_from(stages): return {f: [r for s in stages for r in s.read(f"{f}.jsonl")] for f in ("traces","verdicts")}
 
 def tau_of(cfg, a): return cfg.tau if a.tau is None else a.tau
@@ -130,7 +136,8 @@ def selected(cfg, seed, a):
     src = pool_stage(cfg, seed, a.student, a.domain)
     qs = src.read("pool.jsonl")
     if a.teacher=="program": return program_corpus(qs, seed),[]
-    return build_corpus(**drawn_from(sources(cfg, seed, a)), passrates=src.read("passrates.jsonl"), questions=qs, stage=a.stage, rule=a.rule, keep=a.keep or cfg.keep, tau=tau_of(cfg, a), max_tok=cfg.max_tok, seed=seed)
+    drawn = {f: [r for r in rs if a.draws<2 or r["k"]<a.draws] for f,rs in drawn_from(sources(cfg, seed, a)).items()}
+    return build_corpus(**drawn, **metric_of(cfg, a), passrates=src.read("passrates.jsonl"), questions=qs, stage=a.stage, rule=a.rule, keep=a.keep or cfg.keep, tau=tau_of(cfg, a), max_tok=cfg.max_tok, seed=seed)
 
 # %% ../nbs/08b_study.ipynb #276e5244
 def parts(a):
@@ -144,8 +151,8 @@ def cut(cfg, seed, a, rows):
 
 def corpus_stage(cfg, seed, a):
     need = dict.fromkeys(p for b in (*parts(a), *([ARMS[a.like]] if a.like else [])) for p in (pool_stage(cfg, seed, b.student, b.domain), *(sources(cfg, seed, b) if b.teacher!="program" else ())))
-    how = [dict({k: getattr(b, k) for k in ("student","domain","stage","rule","draws","keep","rows","like")}, tau=tau_of(cfg, b)) for b in (a, *parts(a))]
-    return stage((run_corpus, selected, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","world"), limit=cfg.keep, max_tok=cfg.max_tok, how=how)
+    how = [dict({k: getattr(b, k) for k in ("student","domain","stage","rule","draws","keep","rows","like","distance")}, tau=tau_of(cfg, b)) for b in (a, *parts(a))]
+    return stage((run_corpus, selected, metric_of, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","world"), limit=cfg.keep, max_tok=cfg.max_tok, how=how)
 
 def run_corpus(st, cfg, seed, a):
     "Select an arm's corpus and count what was lost where"
