@@ -153,7 +153,9 @@ def once(rows):
 def apart(rows):
     "The same rows with ids of their own"
     seen = Counter()
-    for q in rows: seen[q["id"]] += 1; yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
+    for q in rows:
+        seen[q["id"]] += 1
+        yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
 
 def opened(src, path, revision, split):
     "The published rows, as (where, row), and their revision"
