@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['columns', 'from_gsm8k', 'from_math', 'from_s1k', 'from_traces', 'from_bbh', 'with_options', 'letters', 'from_mmlu',
-           'from_gpqa', 'from_humaneval', 'from_mbpp', 'from_codeforces', 'from_livecodebench', 'exercise_rows',
-           'from_aider']
+           'from_gpqa', 'from_humaneval', 'from_mbpp', 'from_codeforces', 'from_own_code', 'from_livecodebench',
+           'exercise_rows', 'from_aider']
 
 # %% ../nbs/02d_schemas.ipynb #bdf3e67d
 import ast, json, re, zlib
@@ -94,6 +94,14 @@ def from_codeforces(r, seed):
     question = "\n\n".join((f"{head}\n{text.strip()}" if head else text.strip()) for head,text in parts if text)
     flaws = {"it is interactive": r.get("interaction_format"), "it reads a file": (r.get("input_mode") or "stdio")!="stdio", "several outputs are right": r.get("generated_checker"), "its tests are truncated": not r.get("official_tests_complete"), "it has no tests": not r.get("official_tests")}
     return dict(question=question, gold="", tests=stdin_tests(r.get("official_tests") or []), why=next((w for w,bad in flaws.items() if bad), ""), **{k: r[k] for k in ("title","rating","time_limit","memory_limit") if r.get(k) is not None})
+
+def from_own_code(r, seed):
+    "A table of one's own: a statement with tests on standard input, or as args and expected of a function"
+    names = [n for n in ("question","problem","description","statement_latex") if r.get(n)]
+    if not names: raise KeyError("question")
+    tests = [dict(call=t["args"], output=t["expected"]) if "args" in t else {k: t[k] for k in ("input","output","call") if k in t} for t in r["tests"]]
+    entry = r.get("entry_point") or r.get("function")
+    return dict(question=r[names[0]], gold=r.get("correct_code") or "", tests=tests, why="its checker has flags of its own" if r.get("validator_flags") else "", **(dict(entry_point=entry) if entry else {}))
 
 def from_livecodebench(r, seed):
     "Public and private tests, on standard input or by call"

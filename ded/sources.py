@@ -61,6 +61,7 @@ SOURCES = {s.name: s for s in (
     Source("limo", "GAIR/LIMO", "", "train", "apache-2.0", "math", "LaTeX", 817, ("question","answer:any"), columns("question","answer"), use="training"),
     Source("codeforces", "open-r1/codeforces", "fbe3f6e903ee854eec2e69e9d96d0306cde59baf", "train", "cc-by-4.0 by its tag, odc-by by its text", "code", "tests on standard input", 8338, ("id","description"), from_codeforces, "verifiable", use="training"),
     Source("own", "", "", "", "your own", "math", "LaTeX", 0, ("question","answer:any"), columns("question","answer"), use="training"),
+    Source("own-code", "", "", "", "your own", "code", "tests on standard input or by call", 0, ("tests:list",), from_own_code, use="training"),
     Source("traces", "", "", "", "that of the traces", "math", "LaTeX", 0, ("problem",), from_traces, use="unstated"))}
 
 def form(src): return f"give {src.name} as published in {src.hub}" if src.hub else f"give each row {' and '.join(c.split(':')[0] for c in src.need)}"
@@ -152,7 +153,9 @@ def once(rows):
 def apart(rows):
     "The same rows with ids of their own"
     seen = Counter()
-    for q in rows: seen[q["id"]] += 1; yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
+    for q in rows:
+        seen[q["id"]] += 1
+        yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
 
 def opened(src, path, revision, split):
     "The published rows, as (where, row), and their revision"
