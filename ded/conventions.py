@@ -32,7 +32,8 @@ def words(s):
 def same_words(gold, answer):
     "True for the same text, False for two different words, else None"
     g,a = words(gold),words(answer)
-    return None if g is None else True if g == a else False if a is not None and gold.isalpha() and answer.isalpha() else None
+    if g is None or a is None: return None
+    return True if g == a else False if re.fullmatch("[a-z ]+", g+a) else None
 
 # %% ../nbs/01fb_conventions.ipynb #d9f03ff6
 class Unsure(Exception):

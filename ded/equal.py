@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'WITH_UNIT', 'DECIMAL', 'RANGE', 'BASE', 'OR', 'AND', 'RULES', 'DOTS', 'HEAD', 'NAMES', 'RENEW', 'RENEWED',
-           'has_marks', 'found', 'as_formula', 'stated', 'read_math', 'readable', 'value', 'is_number', 'close',
-           'vetoed', 'complex_value', 'same_number', 'region', 'same_region', 'agree', 'same_mod', 'same_repeats',
-           'headless', 'one_point', 'other_kind', 'check_parts', 'same_math', 'answer_job', 'read_line', 'answer_all',
-           'serve']
+           'has_marks', 'found', 'as_formula', 'stated', 'read_math', 'readable', 'value', 'is_number', 'exactly',
+           'close', 'vetoed', 'complex_value', 'same_number', 'region', 'same_region', 'agree', 'same_mod',
+           'same_repeats', 'headless', 'one_point', 'other_kind', 'check_parts', 'same_math', 'answer_job', 'read_line',
+           'answer_all', 'serve']
 
 # %% ../nbs/01g_equal.ipynb #e1b25911
 import json, logging, os, re, resource, signal
@@ -72,6 +72,12 @@ def value(x):
 
 def is_number(x): return getattr(x, "is_number", False) and getattr(x, "is_finite", False)
 
+def exactly(gold, answer):
+    "Whether two numbers without a decimal point are equal: exactly if they are fractions, else to 90 digits"
+    from sympy import N
+    d = (gold-answer).doit()
+    return d == 0 if d.is_Rational else bool(abs(N(gold, 100)-N(answer, 100)) <= abs(N(gold, 100))*10**-90)
+
 def close(
     gold, # sympy number
     answer, # sympy number
@@ -81,7 +87,7 @@ def close(
     from sympy import Float, N
     a,b = N(gold, 30),N(answer, 30)
     off = abs(a-b)/max(abs(a), abs(b)) if a != b else 0
-    if not (gold.has(Float) or answer.has(Float)): return bool(off < 1e-25) and (abs(a) < 1e20 or (gold-answer).doit() == 0)
+    if not (gold.has(Float) or answer.has(Float)): return bool(off < 1e-25) and exactly(gold, answer)
     if a == b: return True
     shown = [t for t in texts if DECIMAL.fullmatch(t)]
     if len(shown) != 1: return bool(off < 1e-9)
@@ -177,7 +183,10 @@ NAMES = re.compile(r"(?<![\\a-zA-Z])[A-Z]{2,}")
 def check_parts(gold, answer):
     "Raise `Unsure` where a sentence holds other numbers, or a tuple or a name the same parts in another order"
     if is_prose(gold) and not has_marks(gold) and NUMBER.findall(open_text(gold)) != NUMBER.findall(open_text(answer)): raise Unsure("a sentence with other numbers")
+    if (":" in gold) != (":" in answer) and any(re.fullmatch(r"\d\d?:\d\d", s) for s in (gold,answer)): raise Unsure("a time of day, perhaps")
     if is_prose(answer) or has_marks(answer): return
+    known = [set(re.findall(r"(?<![a-zA-Z\\])([a-zA-Z])\s*=", s)) for s in (gold,answer)]
+    if all(known) and len(known[0]) != len(known[1]): raise Unsure("other unknowns")
     names = [sorted(NAMES.findall(s)) for s in (gold,answer)]
     if all(names) and names[0] != names[1]: raise Unsure("letters in another order")
     g,a = pieces(gold),pieces(answer)
@@ -225,16 +234,17 @@ def read_line(fd):
     return line
 
 def answer_all(fd, out, answer):
-    "Answer jobs until the input closes or it is time for a fresh child; the exit status"
-    for _ in range(RENEW):
+    "Answer jobs until the input closes or it is time for a fresh child; the exit status. What exhausts a fresh child is not tried again"
+    for n in range(RENEW):
         line = read_line(fd)
         if not line: return 0
         job = json.loads(line)
         box.arm(job["limit"])
         got = answer(job)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        box.send(out, {"end": 0, **got})
-        if got.get("again"): break
+        worn = got.pop("again", False)
+        box.send(out, {"end": 0, **got, "again": worn and n > 0})
+        if worn: break
     return RENEWED
 
 def serve(answer=answer_job):
