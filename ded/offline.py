@@ -28,7 +28,7 @@ def start(
     try: from vllm import LLM
     except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
     try: return LLM(model=model, tensor_parallel_size=tensor, max_model_len=room, enable_prefix_caching=True, generation_config="vllm", trust_remote_code=False, seed=0, disable_log_stats=True, **{**small, **more})
-    except (RuntimeError, ValueError, OSError, NotImplementedError) as e: raise DedError(f"{model}: vLLM cannot serve it ({str(e).splitlines()[0][:160]}); its own messages are above, or use another backend") from None
+    except Exception as e: raise DedError(f"{model}: vLLM cannot serve it ({type(e).__name__}: {str(e)[:160]}); its own messages are above, or use another backend") from None
 
 def params(row, how, stop):
     "All sampling settings of one row"

@@ -55,8 +55,9 @@ def main():
     of = SimpleNamespace(**{k: getattr(o, k) for k in ("median","between","within","cap")})
     pilot = [dict(id=q["id"], n_tok=length(q["question"], row_seed(1, q["id"], 0), of)) for q in qs]
     with serving(slots=o.slots, token_ms=ms, **vars(of), chars=o.chars) as url:
-        rows = [clocked(name, run, best*ms/1000, k, t) for name,run,best,k,t in [("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few, len(few)*o.n, tokens_few), ("queue", lambda: queue(url, qs, o), ideal, len(qs)*o.n, tokens),
-                                  ("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few, len(few)*o.n, tokens_few), ("pilot", lambda: queue(url, qs, o, pilot=pilot), ideal, len(qs)*o.n, tokens)]]
+        naive = ("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few*ms/1000, len(few)*o.n, tokens_few)
+        ours = lambda name, **more: (name, lambda: queue(url, qs, o, **more), ideal*ms/1000, len(qs)*o.n, tokens)
+        rows = [clocked(*arm) for arm in (naive, ours("queue"), naive, ours("pilot", pilot=pilot))]
     write_rows(ROOT/"reports/engines/client.csv", rows)
 
 if __name__=="__main__": main()
