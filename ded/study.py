@@ -23,7 +23,7 @@ from .tasks import *
 from .rollout import *
 from .verify import verify
 from .selection import *
-from .sft import sft
+from .launch import launch as sft
 from .eval import interval, score_rows
 from .analysis import *
 
