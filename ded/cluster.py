@@ -21,8 +21,11 @@ def shell(
     gpus:int=0, # GPUs per worker
 ): # (what `plan` asks of a model, tokenizer)
     "A model without its weights"
+    import torch
+    from transformers import AutoModelForCausalLM
     tok,config = reader(model)
-    return SimpleNamespace(config=config, dtype=config.dtype, device="cuda" if gpus else "cpu"), tok
+    with torch.device("meta"): size = AutoModelForCausalLM.from_config(config).num_parameters()
+    return SimpleNamespace(config=config, dtype=config.dtype, device=torch.device("cuda" if gpus else "cpu"), num_parameters=lambda: size), tok
 
 def identity(
     lm, # From `shell`

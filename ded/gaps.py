@@ -70,7 +70,7 @@ GAPS = (
     Gap(1, "The numbers of draws M, of kept traces P and of student draws, and the threshold tau", "M = {draws}, P = {keep} at most, {pass_draws} student draws, tau = {tau} for mathematics and {code_tau} for code, inclusive", "Other values, one at a time", "ded.selection.build_corpus",
         ("diverse ~ hard on math",), ("tau","M","P")),
     Gap(2, "What farthest means: rule, unit and norm of the distance", "The subset of P traces whose two closest members are farthest apart, by trying all; raw Levenshtein on the characters of the whole reply; ties to the smaller draw",
-        "Random or longest traces; tokens, or a normalised distance", "ded.selection.farthest", ("diverse ~ random-p on math","diverse ~ longest-p on math"), ("distance","rule")),
+        "Random or longest traces; tokens, or a normalised distance", "ded.distance.farthest", ("diverse ~ random-p on math","diverse ~ longest-p on math"), ("distance","rule")),
     Gap(3, "Whether hard includes questions that are never solved, and whose pass rate counts", "Included; the untrained student's own rate at temperature {student_temperature}", "Leave never-solved questions out", "ded.selection.compress",
         ("hard ~ random-hard on math",), (never_solved,)),
     Gap(4, "Rules, a judge, or both; whether programs are run", "Rules only: exact comparison of answers, programs run against their tests in a sandbox; no judge model", "No check at all", "ded.verify.verify", ("diverse ~ any on math","right ~ raw on math")),
