@@ -89,7 +89,7 @@ def tidy(
 )->str: # The same in one spelling
     "Repair the spelling of an answer without changing its meaning"
     if s.isascii() and s.isdigit(): return s
-    s = to_ascii(s)
+    s = re.sub(r"(\s)\s+", r"\1", to_ascii(s))
     s = TIMES.sub(lambda m: rf"\times {MANY[m[2]]}{m[1]}", s)
     if not WORD.search(said := SAYS.sub("", s, count=1)): s = said
     if is_prose(s): return re.sub(r"(?<=[a-z] )\+(?=\d+$)", "", s.strip())
