@@ -61,29 +61,31 @@ def gpus(i, tensor):
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return ",".join(visible[i*tensor:(i+1)*tensor] if len(visible)>1 else map(str, range(i*tensor, (i+1)*tensor)))
 
-def replica(i, model, tensor, room, more, how, stop, inbox, outbox):
+def replica(i, model, tensor, room, more, how, stop, rows, out):
     "A copy of the model in a process of its own"
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus(i, tensor)
-    try: pump(start(model, tensor, room, **more).llm_engine, inbox.get, lambda row: params(row, how, stop), lambda row, *said: outbox.put((row["key"], *said)))
-    finally: outbox.put(i)
+    queue = iter(rows)
+    pump(start(model, tensor, room, **more).llm_engine, lambda: next(queue, None), lambda row: params(row, how, stop), lambda row, *said: out.send((row["key"], *said)))
 
 def side_by_side(copies, rows, args, how, stop, done):
-    "Draw rows with several copies"
-    from multiprocessing import get_context
-    from queue import Empty
-    ctx, of = get_context("spawn"), {r["key"]: r for r in rows}
-    inbox, outbox = ctx.Queue(), ctx.Queue()
-    for r in [{k: r[k] for k in ("key","ids","seed")} for r in rows]+[None]*copies: inbox.put(r)
-    todo = {i: ctx.Process(target=replica, args=(i, *args, how, stop, inbox, outbox)) for i in range(copies)}
-    started = list(todo.values())
-    for p in started: p.start()
+    "Draw rows with several copies, each with its share"
+    from multiprocessing import connection, get_context
+    ctx, of, links = get_context("spawn"), {r["key"]: r for r in rows}, {}
     try:
-        while todo:
-            try: got = outbox.get(timeout=5)
-            except Empty: todo = {i: p for i,p in todo.items() if p.is_alive()}
-            else: todo.pop(got, None) if isinstance(got, int) else done(of[got[0]], *got[1:])
+        for i in range(copies):
+            ours, theirs = ctx.Pipe(duplex=False)
+            share = [{k: r[k] for k in ("key","ids","seed")} for r in rows[i::copies]]
+            links[ours] = ctx.Process(target=replica, args=(i, *args, how, stop, share, theirs))
+            links[ours].start()
+            theirs.close()
+        open_ = set(links)
+        while open_:
+            for link in connection.wait(open_):
+                try: key, *said = link.recv()
+                except (EOFError, OSError): open_.remove(link)
+                else: done(of[key], *said)
     finally:
-        for p in started: p.terminate()
+        for p in links.values(): p.terminate()
 
 # %% ../nbs/02g_offline.ipynb #3e919399
 class Offline:
