@@ -3,12 +3,14 @@ PRESET ?= cpu
 SEEDS ?= 0
 ONLY ?=
 PIP_ARGS ?=
+# Packages of this machine's own Python that are kept as they are, for example KEEP="torch transformers accelerate" with a GPU
+KEEP ?=
 SUPPORTED := import sys; sys.exit(sys.version_info[:2] < (3,11))
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell command -v $(p) >/dev/null && $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 BIN := .venv/bin
 READY := .venv/.installed
 BROWSER := .venv/.browser
-LIST := import configparser as c; s=c.ConfigParser(); s.read("settings.ini"); d=s["DEFAULT"]; print(d["requirements"], d["dev_requirements"])
+LIST := import configparser as c, sys; s=c.ConfigParser(); s.read("settings.ini"); d=s["DEFAULT"]; print(*[p for p in (d["requirements"]+" "+d["dev_requirements"]).split() if p.split("==")[0] not in sys.argv])
 
 # One torch thread a process (two processes run side by side), no network once installed, nothing left to chance.
 export OMP_NUM_THREADS := 1
@@ -25,7 +27,7 @@ help:
 	@echo "                 PRESET=smoke|cpu|gpu|paper; ONLY=13_train or ONLY=t3 runs one part; a run that was stopped resumes"
 	@echo "make exhibits    redraw tables, figures and pages of PRESET from reports/$(PRESET)/data, no training"
 	@echo "make test        every check that CI runs"
-	@echo "make install     .venv with the pinned packages (PIP_ARGS are passed on to pip: --extra-index-url, for example)"
+	@echo "make install     .venv with the pinned packages (PIP_ARGS are passed on to pip: --extra-index-url, for example; KEEP=\"torch transformers\" keeps those of this machine)"
 	@echo "make export      write ded/ anew from nbs/;  make clean-nbs: strip notebook noise;  make readme: README.md from nbs/index.ipynb"
 
 install: $(READY) $(BROWSER)
@@ -34,11 +36,11 @@ $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and none is on the PATH: install one, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "creating .venv with $$($(PYTHON) -V)"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $(if $(KEEP),--system-site-packages) .venv
 
 $(READY): settings.ini setup.py | $(BIN)/pip
 	@echo "installing the pinned packages of settings.ini into .venv"
-	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) $$($(BIN)/python -c '$(LIST)')
+	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) $$($(BIN)/python -c '$(LIST)' $(KEEP))
 	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) --no-deps -e .
 	@touch $@
 

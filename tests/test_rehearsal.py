@@ -12,7 +12,7 @@ WATERMARK = (243, 210, 184) # #D55E00 at 28 % on white
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rehearsal")
-    done = ded("reproduce", "--preset", "paper", "--rehearse", timeout=900, DED_HOME=str(folder/"home"), DED_REPORTS=str(folder/"reports"))
+    done = ded("reproduce", "--preset", "paper", "--rehearse", timeout=1500, DED_HOME=str(folder/"home"), DED_REPORTS=str(folder/"reports"))
     assert done.returncode==0, done.stdout[-2000:]+done.stderr[-2000:]
     assert not list(folder.rglob("*-failed.ipynb"))
     return folder/"reports/rehearsal"
