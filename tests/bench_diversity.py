@@ -19,7 +19,7 @@ VOCABULARY, TOKENS, TRACES, KEEP = 32_000, 4_000, 16, 4
 LENGTHS = {"equal lengths": lambda rng: np.full(TRACES, TOKENS),
            "lengths within 10 %": lambda rng: rng.integers(.9*TOKENS, 1.1*TOKENS, TRACES, endpoint=True),
            "log-normal lengths": lambda rng: np.exp(rng.normal(np.log(TOKENS), .3, TRACES)).astype(int)}
-REAL = {"AIME24, 28 models": "B_skythought/aime24_traces.jsonl.gz", "puzzles, 4 models x 3": "B_misguided_attention/traces.jsonl.gz", "open questions, 1 model x 10": "B_thought_anchors/open_ended_10samples.jsonl.gz"}
+REAL = {"AMC23, 15 models": "B_skythought/amc23_traces.jsonl.gz", "puzzles, 4 models x 3": "B_misguided_attention/traces.jsonl.gz", "open questions, 1 model x 10": "B_thought_anchors/open_ended_10samples.jsonl.gz"}
 
 def zipf(lengths, rng):
     "Tokens drawn by Zipf's law with exponent 1, one character each, the most frequent first"
