@@ -197,12 +197,15 @@ def sft(
     preset:Size="paper", # Whose epochs, batch, learning rate and cutoff
     resume:int=1, # 1 takes up an interrupted training of this recipe, 0 starts over
     seed:int=0, # Order of the rows
+    processes:int=0, # Processes that share each batch; 0 is one per GPU, or one
+    strategy:Literal["ddp","fsdp2","zero3"]="fsdp2", # How several divide the model: ddp copies it, the others divide weights and optimiser
 ):
     "Fine-tune a student on a corpus"
-    from ded import sft as trainer
+    from ded.launch import Launch, launch
+    at_least(0, processes=processes)
     models(model)
     rows = rows_of(corpus, (*CORPUS,"question"))
-    trainer.sft(model, rows, Path(out), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
+    launch(model, rows, Path(out), Launch(processes, strategy), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
     return dict(out=out, rows=len(rows), **recipe(get_preset(preset)))
 
 # %% ../nbs/09a_cli.ipynb #a2ba7841
@@ -262,7 +265,7 @@ def trial(student, teacher, qs, bench, out, cfg, k, seed):
     "The score rows of the student after one draw of a teacher"
     from ded.rollout import rollout
     from ded.selection import build_corpus
-    from ded.sft import sft
+    from ded.launch import launch
     from ded.verify import verify
     how = dict(top_p=cfg.top_p, max_tokens=cfg.gen_tokens, batch=cfg.batch_gen, seed=seed)
     print(f"{out.name}: draw, train, score", flush=True)
@@ -270,7 +273,7 @@ def trial(student, teacher, qs, bench, out, cfg, k, seed):
     write_rows(out/"verdicts.jsonl", verify(traces, qs))
     corpus, _ = build_corpus(traces, questions=qs, stage="raw", max_tok=cfg.max_tok, seed=seed)
     write_rows(out/"corpus.jsonl", corpus)
-    sft(student, corpus, out/"model", seed=seed, **recipe(cfg))
+    launch(student, corpus, out/"model", seed=seed, **recipe(cfg))
     rows, _ = scored(str(out/"model"), bench, k, temperature=cfg.student_temperature, log=out/"replies.jsonl", **how)
     write_rows(out/"scores.csv", rows)
     return rows

@@ -25,7 +25,7 @@ from .sets import Published, replay
 from .rollout import *
 from .verify import verify
 from .selection import *
-from .sft import sft
+from .launch import launch as sft
 from .eval import interval, score_rows
 from .analysis import *
 
