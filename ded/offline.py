@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['WITHOUT', 'start', 'params', 'pump', 'gpus', 'replica', 'side_by_side', 'Offline']
 
-# %% ../nbs/02g_offline.ipynb #45c17e4d
+# %% ../nbs/02g_offline.ipynb #094a8e8e
 import importlib.util, os
+from importlib.metadata import packages_distributions, version
 from .core import *
 
 # %% ../nbs/02g_offline.ipynb #f8747ea4
@@ -21,13 +22,13 @@ def start(
     "Start vLLM with nothing left to its defaults that could change a draw"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    try: from vllm import LLM
-    except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
     import torch
     small = {} if torch.cuda.is_available() else dict(enforce_eager=True)
-    if small: os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    if small: os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **os.environ})
+    try: from vllm import LLM
+    except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
     try: return LLM(model=model, tensor_parallel_size=tensor, max_model_len=room, enable_prefix_caching=True, generation_config="vllm", trust_remote_code=False, seed=0, disable_log_stats=True, **{**small, **more})
-    except (RuntimeError, ValueError, OSError, NotImplementedError) as e: raise DedError(f"{model}: vLLM cannot serve it ({str(e).splitlines()[0][:160]}); its own messages are above, or use another backend") from None
+    except Exception as e: raise DedError(f"{model}: vLLM cannot serve it ({type(e).__name__}: {str(e)[:160]}); its own messages are above, or use another backend") from None
 
 def params(row, how, stop):
     "All sampling settings of one row"
@@ -60,29 +61,31 @@ def gpus(i, tensor):
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return ",".join(visible[i*tensor:(i+1)*tensor] if len(visible)>1 else map(str, range(i*tensor, (i+1)*tensor)))
 
-def replica(i, model, tensor, room, more, how, stop, inbox, outbox):
+def replica(i, model, tensor, room, more, how, stop, rows, out):
     "A copy of the model in a process of its own"
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus(i, tensor)
-    try: pump(start(model, tensor, room, **more).llm_engine, inbox.get, lambda row: params(row, how, stop), lambda row, *said: outbox.put((row["key"], *said)))
-    finally: outbox.put(i)
+    queue = iter(rows)
+    pump(start(model, tensor, room, **more).llm_engine, lambda: next(queue, None), lambda row: params(row, how, stop), lambda row, *said: out.send((row["key"], *said)))
 
 def side_by_side(copies, rows, args, how, stop, done):
-    "Draw rows with several copies"
-    from multiprocessing import get_context
-    from queue import Empty
-    ctx, of = get_context("spawn"), {r["key"]: r for r in rows}
-    inbox, outbox = ctx.Queue(), ctx.Queue()
-    for r in [{k: r[k] for k in ("key","ids","seed")} for r in rows]+[None]*copies: inbox.put(r)
-    todo = {i: ctx.Process(target=replica, args=(i, *args, how, stop, inbox, outbox)) for i in range(copies)}
-    started = list(todo.values())
-    for p in started: p.start()
+    "Draw rows with several copies, each with its share"
+    from multiprocessing import connection, get_context
+    ctx, of, links = get_context("spawn"), {r["key"]: r for r in rows}, {}
     try:
-        while todo:
-            try: got = outbox.get(timeout=5)
-            except Empty: todo = {i: p for i,p in todo.items() if p.is_alive()}
-            else: todo.pop(got, None) if isinstance(got, int) else done(of[got[0]], *got[1:])
+        for i in range(copies):
+            ours, theirs = ctx.Pipe(duplex=False)
+            share = [{k: r[k] for k in ("key","ids","seed")} for r in rows[i::copies]]
+            links[ours] = ctx.Process(target=replica, args=(i, *args, how, stop, share, theirs))
+            links[ours].start()
+            theirs.close()
+        open_ = set(links)
+        while open_:
+            for link in connection.wait(open_):
+                try: key, *said = link.recv()
+                except (EOFError, OSError): open_.remove(link)
+                else: done(of[key], *said)
     finally:
-        for p in started: p.terminate()
+        for p in links.values(): p.terminate()
 
 # %% ../nbs/02g_offline.ipynb #3e919399
 class Offline:
@@ -96,10 +99,9 @@ class Offline:
         **more, # Passed on to `vllm.LLM`: dtype, gpu_memory_utilization, ...
     ):
         check(importlib.util.find_spec("vllm"), WITHOUT)
-        import vllm
         self.model, self.tok, self.config, self.tensor, self.data, self.more = model, tok, config, tensor, data, more
         self.identity = dict(backend="vllm", dtype=str(more.get("dtype", "auto")))
-        self.facts = dict(backend="vllm", engine=f"vllm {vllm.__version__}")
+        self.facts = dict(backend="vllm", engine="vllm "+version(packages_distributions()["vllm"][0]))
 
     def draw(self, rows, how, done, skip):
         "Draw rows; pairs of a row and the cause, of those without a sample"

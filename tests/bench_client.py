@@ -4,12 +4,14 @@
 
 One fake server, log-normal lengths that are capped as by `--max_tokens`, a time per token scaled so that the ideal makespan is --seconds. Ideal = max(all tokens / slots, longest reply). Arms, one after another:
 `barrier`, a loop that waits for all draws of a question before it takes the next (a tenth of the questions); `queue`, `ded.rollout` as it is; `pilot`, the same with lengths of one earlier draw per question.
-Client CPU is that of this whole process from call to result: planning, hashing, requests, and the log on disk."""
-import argparse, asyncio, tempfile, time
+Client CPU is that of this whole process from call to result: planning, hashing, requests, and the log on disk. The rows go to reports/engines/client.csv."""
+import argparse, asyncio, os, tempfile, time
 from pathlib import Path
 from types import SimpleNamespace
 from fake_server import length, serving
+from conftest import ROOT
 from ded.client import Server, draw, session
+from ded.core import write_rows
 from ded.rollout import rollout, row_seed
 
 def arguments():
@@ -41,7 +43,9 @@ def clocked(name, run, ideal_s, requests, tokens):
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     wall, cpu = time.perf_counter()-wall, time.process_time()-cpu
+    row = dict(arm=name, requests=requests, tokens=tokens, ideal_s=round(ideal_s, 2), measured_s=round(wall, 2), ratio=round(ideal_s/wall, 4), cpu_ms=round(1000*cpu/requests, 3), cpu_share=round(cpu/wall, 4), load=round(os.getloadavg()[0], 1))
     print(f"{name:8} {requests:6} requests {tokens:11,} tokens   ideal {ideal_s:6.2f} s   measured {wall:6.2f} s   ideal/measured {ideal_s/wall:.3f}   client CPU {1000*cpu/requests:.2f} ms per request, {cpu/wall:.0%} of wall", flush=True)
+    return row
 
 def main():
     o = arguments()
@@ -51,8 +55,9 @@ def main():
     of = SimpleNamespace(**{k: getattr(o, k) for k in ("median","between","within","cap")})
     pilot = [dict(id=q["id"], n_tok=length(q["question"], row_seed(1, q["id"], 0), of)) for q in qs]
     with serving(slots=o.slots, token_ms=ms, **vars(of), chars=o.chars) as url:
-        for name,run,best,k,t in [("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few, len(few)*o.n, tokens_few), ("queue", lambda: queue(url, qs, o), ideal, len(qs)*o.n, tokens),
-                                  ("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few, len(few)*o.n, tokens_few), ("pilot", lambda: queue(url, qs, o, pilot=pilot), ideal, len(qs)*o.n, tokens)]:
-            clocked(name, run, best*ms/1000, k, t)
+        naive = ("barrier", lambda: asyncio.run(barrier(url, few, o)), ideal_few*ms/1000, len(few)*o.n, tokens_few)
+        ours = lambda name, **more: (name, lambda: queue(url, qs, o, **more), ideal*ms/1000, len(qs)*o.n, tokens)
+        rows = [clocked(*arm) for arm in (naive, ours("queue"), naive, ours("pilot", pilot=pilot))]
+    write_rows(ROOT/"reports/engines/client.csv", rows)
 
 if __name__=="__main__": main()

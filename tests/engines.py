@@ -5,7 +5,7 @@
 --server: transformers (`transformers serve`), vllm (vLLM's server), offline (vLLM in the process of `ded rollout --backend vllm`). --python names the interpreter that has the engine; the engine may live in an environment of its own.
 Both sides are driven by `ded rollout` on the same copy of a bundled model. Rows are added to reports/engines/greedy.csv and .md; rows of the same server, model, type and endpoint are replaced."""
 import argparse, json, os, socket, subprocess, sys, tempfile, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -36,7 +36,7 @@ def serving(server, python, model, log):
         else: sys.exit(f"the server is not up after five minutes:\n{Path(log).read_text()[-3000:]}")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(p.pid, 15)
+        with suppress(ProcessLookupError): os.killpg(p.pid, 15)
         p.wait(60)
 
 def copy_of(name, dtype, folder):

@@ -1,5 +1,5 @@
 "Draws from a server: every request ends in a row or in a listed cause, nothing is lost or doubled, and the exit status says which"
-import json, random, signal, subprocess, sys, time
+import importlib.util, json, random, signal, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded, sh
 from fake_server import serving, stats
@@ -142,3 +142,52 @@ def test_backends_elsewhere_are_told_apart(tmp_path):
     common = ["rollout", "--questions", tmp_path/"q.jsonl", "--out", tmp_path/"t.jsonl"]
     told = ded(*map(str, [*common, "--model", ROOT/"ded/models/student-a", "--base_url", "http://127.0.0.1:9/v1"]))
     assert told.returncode==2 and "--base_url needs --backend openai" in told.stderr
+
+STUDENT = str(ROOT/"ded/models/student-a")
+
+def test_prompts_are_of_our_own_renderer_and_a_server_is_held_to_them():
+    from ded.rollout import prompt_ids, reader, template_hash
+    tok, _ = reader(STUDENT)
+    with serving(model=STUDENT, owner="vllm") as u:
+        row, = rollout(STUDENT, ask("b:7?b"), backend="openai", base_url=u, progress=False, max_tokens=10**6)
+        seen = stats(u)
+    assert row["template"]==template_hash(tok) and row["engine"]=="vllm" and {"top_k","min_p","repetition_penalty","skip_special_tokens","return_token_ids"} <= set(seen["fields"])
+    assert list(seen["asked"])==[f"{prompt_ids(tok, 'b:7?b')}/{row['seed']}"]
+    with serving(model=STUDENT) as u, pytest.raises(DedError, match=r"reads 0 prompt tokens where our template has \d+"): rollout(STUDENT, ask("b:7?b"), backend="openai", base_url=u, progress=False)
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+def test_vllm_is_an_extra_that_says_how_to_get_it():
+    with pytest.raises(DedError, match="pip install vllm==.*--backend openai --base_url"): rollout(STUDENT, ask("a"), backend="vllm", progress=False)
+
+VLLM = """
+import os
+class SamplingParams:
+    def __init__(self, **settings): self.settings = settings
+class LLM:
+    "Gives every prompt back in reverse, one request a step; a copy with DIE=its GPU dies at the third"
+    def __init__(self, **how): self.llm_engine, self.held, self.steps = self, [], 0
+    def add_request(self, key, prompt, settings): self.held.append((key, prompt["prompt_token_ids"], settings.settings["seed"]))
+    def step(self):
+        self.steps += 1
+        if self.steps==3 and os.environ.get("DIE")==os.environ.get("CUDA_VISIBLE_DEVICES"): os._exit(1)
+        key, ids, seed = self.held.pop(0)
+        return [type("Reply", (), dict(finished=True, request_id=key, outputs=[type("Out", (), dict(token_ids=ids[::-1]+[3], finish_reason="stop"))]))]
+"""
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+def test_copies_of_vllm_side_by_side(tmp_path, monkeypatch):
+    "A stand-in for vLLM in the processes that would hold it: shares, a copy that dies, the second start"
+    from ded.rollout import prompt_ids, reader
+    for name,text in {"vllm/__init__.py": VLLM, "vllm/sampling_params.py": "class RequestOutputKind: FINAL_ONLY = 2", "torch/__init__.py": "class cuda: is_available = staticmethod(lambda: False)",
+                      "vllm-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: vllm\nVersion: 0.1\n", "vllm-0.1.dist-info/top_level.txt": "vllm\n"}.items():
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/name).write_text(text)
+    tok, _ = reader(STUDENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("DIE", "1")
+    run = lambda: rollout(STUDENT, ask("b:7?b", "b:6?b", "b:5?b"), 4, backend="vllm", data=2, log=tmp_path/"t.jsonl", progress=False)
+    with pytest.raises(Missing, match="4 rows missing.*the engine ended before it; run again to resume"): run()
+    monkeypatch.delenv("DIE")
+    rows = run()
+    assert [(r["id"], r["k"]) for r in rows]==[(f"q{i}", k) for i in range(3) for k in range(4)] and len(RowLog.read(tmp_path/"t.jsonl"))==12
+    assert rows[0]["text"]==tok.decode(prompt_ids(tok, "b:7?b")[::-1]) and rows[0]["engine"]=="vllm 0.1" and rows[0]["backend"]=="vllm"
