@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['columns', 'from_gsm8k', 'from_math', 'from_s1k', 'from_traces', 'from_bbh', 'with_options', 'letters', 'from_mmlu',
-           'from_gpqa', 'from_humaneval', 'from_mbpp', 'from_codeforces', 'from_livecodebench']
+           'from_gpqa', 'from_humaneval', 'from_mbpp', 'from_codeforces', 'from_own_code', 'from_livecodebench',
+           'exercise_rows', 'from_aider']
 
-# %% ../nbs/02d_schemas.ipynb #901b161c
+# %% ../nbs/02d_schemas.ipynb #bdf3e67d
 import ast, json, re, zlib
+from pathlib import Path
 from .asserts import by_call, function_head, hidden_tests, parsed, stdin_tests, tests_of
 from .core import *
 from .equal import as_integer, tidy
@@ -93,6 +95,14 @@ def from_codeforces(r, seed):
     flaws = {"it is interactive": r.get("interaction_format"), "it reads a file": (r.get("input_mode") or "stdio")!="stdio", "several outputs are right": r.get("generated_checker"), "its tests are truncated": not r.get("official_tests_complete"), "it has no tests": not r.get("official_tests")}
     return dict(question=question, gold="", tests=stdin_tests(r.get("official_tests") or []), why=next((w for w,bad in flaws.items() if bad), ""), **{k: r[k] for k in ("title","rating","time_limit","memory_limit") if r.get(k) is not None})
 
+def from_own_code(r, seed):
+    "A table of one's own: a statement with tests on standard input, or as args and expected of a function"
+    names = [n for n in ("question","problem","description","statement_latex") if r.get(n)]
+    if not names: raise KeyError("question")
+    tests = [dict(call=t["args"], output=t["expected"]) if "args" in t else {k: t[k] for k in ("input","output","call") if k in t} for t in r["tests"]]
+    entry = r.get("entry_point") or r.get("function")
+    return dict(question=r[names[0]], gold=r.get("correct_code") or "", tests=tests, why="its checker has flags of its own" if r.get("validator_flags") else "", **(dict(entry_point=entry) if entry else {}))
+
 def from_livecodebench(r, seed):
     "Public and private tests, on standard input or by call"
     meta = json.loads(r.get("metadata") or "{}")
@@ -105,3 +115,20 @@ def from_livecodebench(r, seed):
     if name and not head: why = why or "its starter code cannot be read"
     more = dict(entry_point=name) if name else {}
     return dict(question=f"{question}\n\nWrite this function:\n{head}" if head else question, gold="", tests=tests, why=why, **more, **{k: str(r[k]) for k in ("question_title","platform","difficulty","contest_date") if r.get(k)})
+
+# %% ../nbs/02d_schemas.ipynb #1b6e1581
+def exercise_rows(
+    path, # A checkout of Aider-AI/polyglot-benchmark
+): # (folder, row) of each exercise
+    "Exercises: a folder each, with its instructions and the files to edit"
+    found = sorted(Path(path).glob("*/exercises/practice/*/.meta/config.json"))
+    check(found, f"{path}: holds no exercises (LANGUAGE/exercises/practice/NAME); give a checkout of Aider-AI/polyglot-benchmark")
+    for p in found:
+        folder,names = p.parents[1],parse_json(p.read_bytes(), p, "fetch the checkout again").get("files", {}).get("solution", [])
+        docs = [folder/".docs"/n for n in ("introduction.md","instructions.md","instructions.append.md")]
+        text = lambda f: f.read_text("utf-8") if f.is_file() and f.resolve().is_relative_to(folder.resolve()) else ""
+        yield str(folder),dict(id=f"{folder.parents[2].name}/{folder.name}", language=folder.parents[2].name, instructions="\n\n".join(filter(None, map(text, docs))), files={n: text(folder/n) for n in names})
+
+def from_aider(r, seed):
+    "The instructions and the files as they are before the edit"
+    return dict(question="\n\n".join([r["instructions"], *(f"{n}:\n```\n{t}```" for n,t in r["files"].items())]), gold="", language=r["language"], tests=[], why="its test is a program of its own")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'NEED', 'Source', 'form', 'source', 'pinned', 'from_hub', 'has_columns', 'hash_of', 'flaw', 'question_row',
-           'belongs', 'once', 'apart', 'load_source', 'usable']
+           'belongs', 'once', 'apart', 'opened', 'load_source', 'usable']
 
 # %% ../nbs/02e_sources.ipynb #c66201f1
 import re
@@ -56,10 +56,12 @@ SOURCES = {s.name: s for s in (
     Source("gsm8k", "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "test", "mit", "math", "integer", 1319, ("question","answer"), from_gsm8k, "main"),
     Source("math", "EleutherAI/hendrycks_math", "21a5633873b6a120296cce3e2df9d5550074f4a3", "test", "mit", "math", "LaTeX", 5000, ("problem","solution"), from_math, "*"),
     Source("humaneval", "openai/openai_humaneval", "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", "test", "mit", "code", "tests by call", 164, ("prompt","canonical_solution","test","entry_point"), from_humaneval),
+    Source("aider", "", "", "", "mit", "code", "a program of tests", 225, ("instructions",), from_aider),
     Source("s1k", "simplescaling/s1K-1.1", "96c411f1fe4c49d20f0e2a1565f61e1a28b0b84d", "train", "mit", "math", "LaTeX", 1000, ("question","solution"), from_s1k, use="training"),
     Source("limo", "GAIR/LIMO", "", "train", "apache-2.0", "math", "LaTeX", 817, ("question","answer:any"), columns("question","answer"), use="training"),
     Source("codeforces", "open-r1/codeforces", "fbe3f6e903ee854eec2e69e9d96d0306cde59baf", "train", "cc-by-4.0 by its tag, odc-by by its text", "code", "tests on standard input", 8338, ("id","description"), from_codeforces, "verifiable", use="training"),
     Source("own", "", "", "", "your own", "math", "LaTeX", 0, ("question","answer:any"), columns("question","answer"), use="training"),
+    Source("own-code", "", "", "", "your own", "code", "tests on standard input or by call", 0, ("tests:list",), from_own_code, use="training"),
     Source("traces", "", "", "", "that of the traces", "math", "LaTeX", 0, ("problem",), from_traces, use="unstated"))}
 
 def form(src): return f"give {src.name} as published in {src.hub}" if src.hub else f"give each row {' and '.join(c.split(':')[0] for c in src.need)}"
@@ -151,7 +153,18 @@ def once(rows):
 def apart(rows):
     "The same rows with ids of their own"
     seen = Counter()
-    for q in rows: seen[q["id"]] += 1; yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
+    for q in rows:
+        seen[q["id"]] += 1
+        yield q if seen[q["id"]]==1 else {**q, "id": f"{q['id']}-{seen[q['id']]}"}
+
+def opened(src, path, revision, split):
+    "The published rows, as (where, row), and their revision"
+    if not path: return from_hub(src, pinned(src, revision), split),pinned(src, revision)
+    if src.name=="aider":
+        rows = list(exercise_rows(path))
+        return rows,f"{revision} rows:{sha(canonical([r for _,r in rows]))}".strip()
+    paths = tables_in(path)
+    return read_tables(paths),f"{revision} {hash_of(paths)}".strip()
 
 def load_source(
     name:str, # A source, see `SOURCES`
@@ -164,10 +177,8 @@ def load_source(
 )->tuple: # (question rows, trace rows); `why` of a question is not empty where it cannot be judged
     "Load a published set"
     src = source(name)
-    paths = tables_in(path) if path else []
-    rev = f"{revision} {hash_of(paths)}".strip() if path else pinned(src, revision)
-    made = (question_row(src, r, where, rev, seed) for where,r in (read_tables(paths) if path else from_hub(src, rev, split)))
-    rows = [q for q in made if belongs(q, split or src.split, src.level, since or src.since, until or src.until)]
+    published,rev = opened(src, path, revision, split)
+    rows = [q for q in (question_row(src, r, where, rev, seed) for where,r in published) if belongs(q, split or src.split, src.level, since or src.since, until or src.until)]
     check(rows, f"{path or src.hub}: holds no rows of {name}{', split '+split if split else ''}; {form(src)}")
     raw = [t for q in rows if (t := q.pop("trace", None))]
     return once(rows) if name=="traces" else list(apart(rows)),trace_rows(raw, path)

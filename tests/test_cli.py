@@ -23,7 +23,7 @@ def commands(): return re.findall(r"^  (\w+) ", ded("--help").stdout, re.M)
 
 def test_every_command_explains_itself():
     names = commands()
-    assert {"reproduce","exhibits","rollout","verify","passrate","teacher","select","sft","eval","entropy","shift","export","doctor"} <= set(names)
+    assert {"reproduce","exhibits","load","overlap","rollout","verify","passrate","teacher","select","sft","eval","entropy","shift","export","doctor"} <= set(names)
     for n in names:
         done = ded(n, "--help")
         assert done.returncode==0 and "--json" in done.stdout, n
@@ -74,3 +74,10 @@ def test_a_corpus_without_questions_cannot_be_exported(tmp_path):
     c = put(tmp_path/"c.jsonl", {k: v for k,v in CORPUS.items() if k!="question"})
     refused(1, "export", "--corpus", c, "--format", "trl", "--out", tmp_path/"x", says=r"c\.jsonl:1: the row lacks 'question'")
     assert not (tmp_path/"x").exists()
+
+def test_a_published_file_of_another_form_names_the_line(tmp_path):
+    limo = put(tmp_path/"limo.jsonl", dict(question="Find $1+1$.", answer="2"), dict(problem="Find $2+2$.", answer="4"))
+    refused(1, "load", "--source", "limo", "--path", limo, "--out", tmp_path/"q.jsonl", says=r"limo\.jsonl:2: the row lacks 'question'; give limo as published in GAIR/LIMO")
+    refused(2, "load", "--source", "limo", "--out", tmp_path/"q.jsonl", says="unpinned.*give --revision")
+    refused(1, "overlap", "--rows", limo, "--against", limo, "--out", tmp_path/"h.jsonl", says=r"limo\.jsonl:1: the row lacks 'id'")
+    assert not (tmp_path/"q.jsonl").exists() and not (tmp_path/"h.jsonl").exists()
