@@ -75,6 +75,7 @@ def exhibits(
 def drawn(model, questions, n, out, **how):
     "`rollout` into a file that appears when it is complete"
     from ded.rollout import rollout
+    if "address" in how: from ded.cluster import rollout_ray as rollout
     part = Path(f"{out}.part")
     if Path(out).exists() and not part.exists(): write_rows(part, read_rows(out, (*TRACES,"key","crc")))
     rows = rollout(model, questions, n, log=part, **how)
@@ -101,6 +102,7 @@ def rollout(
     max_tokens:int=32768, # Longest reply, tokens
     batch:int=256, # Replies drawn at the same time, for fast and hf
     seed:int=0, # Base seed; every row gets its own
+    ray:str="", # Draw on a Ray cluster: its host:port, or local
 ):
     "Draw trajectories; stopped and started again, it goes on where it was"
     from ded.rollout import Missing
@@ -110,6 +112,7 @@ def rollout(
     if backend!="openai": models(model)
     qs = rows_of(questions, QUESTIONS)
     where = engine_options(backend, base_url=base_url, endpoint=endpoint, tokenizer=tokenizer, parallel=parallel, timeout=timeout, tensor=tensor, data=data, pilot=rows_of(pilot, ("id","n_tok")) if pilot else ())
+    if ray: where = dict(address=ray, gpus=tensor if backend=="vllm" else 0)
     try: rows = drawn(model, qs, n, out, backend=backend, temperature=temperature, top_p=top_p, max_tokens=max_tokens, batch=batch, seed=seed, **where)
     except Missing as e: return dict(out=f"{out}.part", questions=len(qs), missing=len(e.rows), failed=[f"question {i}, k {k}: {why}" for i,k,why in e.rows])
     return dict(out=out, questions=len(qs), rows=len(rows), tokens=sum(r["n_tok"] for r in rows), truncated=sum(r["finish_reason"]=="length" for r in rows))
