@@ -375,10 +375,11 @@ def save_table(
     title:str, # What the table shows
     claim:str="", # What the paper claims, and how to read ours
     notes:list=(), # What a reader must know about this run
+    over:str="", # What the intervals cover, where it is not as usual
 )->Path: # The page to read
     "Write a table as csv, md, tex and json"
     base,title,(head,lines) = rep.dir/"tables"/id, headed(rep, title), wide(cells)
-    notes = [*notes, covers(cells)]
+    notes = [*notes, over or covers(cells)]
     marked = [f"{raised(i+1)} {n}" for i,n in enumerate(remarks(cells))]
     write_rows(base.with_suffix(".csv"), cells)
     said = "\n".join(f"- {md_text(n)}" for n in [*notes, *marked])

@@ -5,7 +5,7 @@ from conftest import ROOT, ded
 
 PAPER = [f"t{i}" for i in range(1,8)] + [f"f{i}" for i in range(1,5)]
 
-def committed(): return sorted(p.parent.name for p in (ROOT/"reports").glob("*/run.json") if p.parent.name!="smoke")
+def committed(): return sorted(p.parent.name for p in (ROOT/"reports").glob("*/run.json") if p.parent.name not in ("smoke","real"))
 def texts(folder): return {p.relative_to(folder).as_posix(): p.read_bytes() for kind in ("tables/*", "claims*", "gaps*") for p in sorted(folder.glob(kind))}
 
 @pytest.fixture(scope="module", params=committed())
