@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'COMMANDS', 'rows_of', 'draw_of', 'at_least',
            'models', 'benches', 'share', 'reproduce', 'exhibits', 'real', 'drawn', 'rollout', 'engine_options',
-           'verify', 'passrate', 'select', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy',
-           'shift', 'export', 'load', 'overlap', 'doctor', 'told_by', 'plan', 'parser', 'overview', 'tell', 'run',
-           'main']
+           'verify', 'opinions', 'passrate', 'select', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial',
+           'entropy', 'shift', 'export', 'load', 'overlap', 'doctor', 'told_by', 'plan', 'parser', 'overview', 'tell',
+           'run', 'main']
 
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, shutil, sys
@@ -139,17 +139,39 @@ def verify(
     workers:int=2, # Processes
     timeout:float=5., # Longest time for one answer or program, seconds
     unsafe:bool=False, # Run programs even where they cannot be isolated
+    second:bool=False, # Ask Math-Verify too; where it disagrees is listed, and changes nothing
+    judge_url:str="", # OpenAI-compatible server, up to /v1; it is shown the undecided answers of mathematics, and changes no verdict
+    judge_model:str="", # Name of the model there; its key, if any, stands in DED_JUDGE_KEY
 ):
     "Judge every trajectory: right, wrong, truncated, undecided, malformed or error"
     from ded import verify as judge
     at_least(1, workers=workers)
+    ask = opinions(second, judge_url, judge_model, workers)
     ts, qs = rows_of(traces, TRACES), rows_of(questions, QUESTIONS)
     known = {q["id"] for q in qs}
     lost = [f"{traces}: trace {t['id']}, k {t['k']}, has no question in {questions}" for t in ts if t["id"] not in known]
     vs = sorted(judge.verify([t for t in ts if t["id"] in known], qs, workers=workers, timeout=timeout, **(dict(unsafe=True) if unsafe else {})), key=draw_of)
+    vs, told = ask(vs, qs)
     write_rows(out, vs)
     count = {v: sum(r["verdict"]==v for r in vs) for v in ("right","wrong","truncated","undecided","malformed","error")}
-    return dict(out=out, rows=len(vs), **count, failed=lost+[f"trace {r['id']}, k {r['k']}: {r['reason']}" for r in vs if r["verdict"]=="error"])
+    faults = [f"trace {r['id']}, k {r['k']}: {r['reason']}" for r in vs if r["verdict"]=="error"] + [f"trace {r['id']}, k {r['k']}: judge: {r['judge_why']}" for r in vs if r.get("judge")=="error"]
+    return dict(out=out, rows=len(vs), **count, **told, failed=lost+faults)
+
+def opinions(second, judge_url, judge_model, workers):
+    "A function that adds what others say to verdict rows, and tells it"
+    from ded.judge import Server, both_scores, disagreements, judge_undecided, second_opinion
+    check(bool(judge_url)==bool(judge_model), "--judge_url and --judge_model go together; give both or neither", UsageError)
+    server = Server(judge_model, judge_url) if judge_url else None
+    def ask(rows, questions):
+        told = {}
+        if second:
+            rows = second_opinion(rows, questions, workers)
+            told["disagreements"] = [f"trace {r['id']}, k {r['k']}: {r['verdict']}, Math-Verify says {r['second']}" for r in disagreements(rows)]
+        if server:
+            rows = judge_undecided(rows, questions, server)
+            told.update(both_scores(rows))
+        return rows,told
+    return ask
 
 # %% ../nbs/09a_cli.ipynb #4154798f
 def passrate(

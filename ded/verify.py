@@ -13,7 +13,7 @@ import ast, json, os, re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from .core import *
-from .equal import as_integer, same_integer, tidy
+from .spelling import as_integer, same_integer, tidy
 from .runner import Fault, Helper, Runner, run_tests
 
 # %% ../nbs/02_verify.ipynb #f18ac7f4
@@ -106,19 +106,14 @@ def boxed_answer(text): return last_boxed(split_thought(text)[1])
 # %% ../nbs/02_verify.ipynb #3a54e5a1
 class Judge:
     "Compares answers in a process that can be killed"
-    def __init__(self, timeout=5., renew=1000): self.timeout,self.renew,self.asked,self.helper = timeout,renew,0,Helper("equal")
+    def __init__(self, timeout=5., module="equal"): self.timeout,self.helper = timeout,Helper(module)
 
     def ask(self, job, again=True):
         "(True, False or None, reason)"
-        self.asked += 1
-        if self.asked % self.renew == 0: self.close()
-        fresh = self.helper.proc is None
         try: head = self.helper.ask({**job, "limit": self.timeout}, 4*self.timeout + 1)[-1][0]
-        except Fault as e: head = {"same": None, "why": "out of time" if e.late else str(e)}
-        if head["same"] is not None: return head["same"],""
-        self.close()
-        if head["why"] == "out of time" or fresh or not again: return None,head["why"]
-        return self.ask(job, again=False)
+        except Fault as e: head = dict(same=None, why="out of time" if e.late else str(e), again=not e.late)
+        if head["same"] is None and head.get("again") and again: return self.ask(job, again=False)
+        return head["same"],head["why"] if head["same"] is None else ""
 
     def close(self): self.helper.close()
 
