@@ -367,8 +367,8 @@ PRESETS = {p.name: p for p in [
     Preset("smoke", pool=40, draws=3, pass_draws=3, tau=.5, keep=2, gen_tokens=160, epochs=2, bench_cap=12, bench_draws=2, rl_steps=2, rl_prompts=4, rl_group=2, texts=12, budget_s=300),
     Preset("cpu", rl_steps=120),
     GPU,
-    replace(GPU, name="gpu-try", pool=20, draws=10, pass_draws=2, keep=3, gen_tokens=40, epochs=1, batch=8, bench_cap=4, bench_draws=2, batch_gen=256, rl_steps=1, rl_prompts=2, rl_group=2, texts=4, models="gpu-try/world/{}",
-            world=(("width",64),("layers",2),("batch",8),("share",.0004)), jobs=2, banner="TRY-OUT: hardly trained models of preset gpu's making; no number here is a result", budget_s=0),
+    replace(GPU, name="gpu-try", pool=24, draws=10, pass_draws=2, tau=.5, keep=3, gen_tokens=128, epochs=1, bench_cap=4, bench_draws=2, batch_gen=256, rl_steps=1, rl_prompts=2, rl_group=2, texts=4, models="",
+            world=(("width",64),("layers",2),("batch",8),("share",.0004)), jobs=2, banner="TRY-OUT of preset gpu: a world hardly trained, the bundled models on a handful of questions; no number here is a result", budget_s=0),
     PAPER,
     replace(PAPER, name="rehearsal", pool=8, draws=4, pass_draws=2, keep=3, gen_tokens=24, epochs=2, batch=4, bench_cap=2, bench_draws=2, texts=4, models="rehearsal/models/stand-in-{}", sets="rehearsal/sets", teachers="replay",
             backend="auto", banner="REHEARSAL: made-up questions, tiny untrained models, replayed trajectories; no number here is a result", budget_s=360)]}
