@@ -1,5 +1,5 @@
 "A Ray cluster of two nodes on this machine: whatever is killed, no row is lost, none comes twice and none is another one"
-import json, os, random, re, subprocess, sys, time
+import json, os, random, re, socket, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded
 
@@ -9,13 +9,21 @@ from ray.cluster_utils import Cluster
 
 MODEL = ROOT/"ded/models/student-a"
 HOW = ["--model", MODEL, "--n", "8", "--temperature", "1", "--top_p", "1", "--max_tokens", "192", "--batch", "8"]
-LOOP = dict(num_cpus=1, node_ip_address="127.0.0.1")
+
+def free():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+def node():
+    "One core on loopback; with ports that are known beforehand a node need not wait until its slow helpers have told theirs"
+    return dict(num_cpus=1, node_ip_address="127.0.0.1", **{p: free() for p in ("metrics_agent_port","metrics_export_port","runtime_env_agent_port","dashboard_agent_listen_port")})
 
 @pytest.fixture(scope="module")
 def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    c = Cluster(initialize_head=True, head_node_args=dict(LOOP, include_dashboard=False))
-    c.add_node(**LOOP)
+    c = Cluster(initialize_head=True, head_node_args=dict(node(), include_dashboard=False))
+    c.add_node(**node())
     yield c
     c.shutdown()
 
@@ -59,7 +67,7 @@ def test_worker_node_and_driver_killed(cluster, asked, tmp_path, round):
         kill_a_worker(cluster)
         until(at[1], run, part)
         cluster.remove_node(next(n for n in cluster.list_all_nodes() if not n.is_head()), allow_graceful=False)
-        cluster.add_node(**LOOP)
+        cluster.add_node(**node())
         until(at[2], run, part)
         run.kill()
         run.wait()
