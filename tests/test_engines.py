@@ -99,7 +99,7 @@ def command(url, folder, n=4, questions=30, **kw):
     extra = [f"--{k}={v}" for k,v in kw.items()]
     return [sys.executable, "-m", "ded.cli", "rollout", "--model", MODEL, "--questions", q, "--n", n, "--backend", "openai", "--base_url", url, "--parallel", 8, "--max_tokens", 100, "--out", folder/"t.jsonl", *extra]
 
-def start(*args): return subprocess.Popen([str(x) for x in command(*args)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def start(*args): return subprocess.Popen([str(x) for x in command(*args)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 def test_a_killed_run_loses_and_doubles_nothing(tmp_path):
     "SIGKILL at random moments until it is done; the rows are those of an undisturbed run"
