@@ -99,8 +99,9 @@ class Offline:
         **more, # Passed on to `vllm.LLM`: dtype, gpu_memory_utilization, ...
     ):
         check(importlib.util.find_spec("vllm"), WITHOUT)
+        more = {"dtype": str(config.dtype or "auto").removeprefix("torch."), **more}
         self.model, self.tok, self.config, self.tensor, self.data, self.more = model, tok, config, tensor, data, more
-        self.identity = dict(backend="vllm", dtype=str(more.get("dtype", "auto")))
+        self.identity = dict(backend="vllm", dtype=more["dtype"])
         self.facts = dict(backend="vllm", engine="vllm "+version(packages_distributions()["vllm"][0]))
 
     def draw(self, rows, how, done, skip):

@@ -124,6 +124,9 @@ def test_ctrl_c_frees_the_server_and_keeps_the_rows(tmp_path):
         while len(stats(u)["asked"])<12: time.sleep(.02)
         p.send_signal(signal.SIGINT)
         assert p.wait(20)==130 and "stopped; what was finished is kept" in p.stderr.read()
+        for _ in range(100):
+            if not stats(u)["busy"]: break
+            time.sleep(.05)
         assert stats(u)["busy"]==0 and not (tmp_path/"t.jsonl").exists()
         assert len(RowLog.read(tmp_path/"t.jsonl.part"))>=4
 
