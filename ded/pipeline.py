@@ -303,7 +303,8 @@ REAL = tuple(Step(n, seeded=False) for n in ("19_cases", "19a_real"))
 
 def real():
     "Measure on the collected answers and traces where they are at hand, draw, and put all on one page; elsewhere draw the rows of an earlier run again"
-    from ded.real import data_folder, data_hash
+    from ded.cases import data_folder
+    from ded.real import data_hash
     start, folder = time.monotonic(), data_folder()
     with workplace("real") as rep:
         steps = [s for s in REAL if s.path.exists()]
