@@ -150,6 +150,7 @@ def trainer_of(
     every = s["save_every"] or math.ceil(len(data)/s["batch"])
     trainer = build(lm, tok, data, recipe, how, out.with_name(out.name+".part"), every, [progress_class()(log, counts[0]), gather_class()()])
     check_granted(plan, granted())
+    if how["use_cpu"]: trainer.args.__dict__["_setup_devices"] = lm.device # `cpu:0`, which several processes get, cannot be loaded from a checkpoint
     if sampler: use_packs(trainer, [*data, ([end_token(tok)],[0])], sampler)
     if plan.context>1: trainer.data_collator.pad_to_multiple_of = 2*plan.context
     return trainer,how,counts
@@ -162,7 +163,7 @@ def run_process(
     "Train as one process of several"
     import torch
     from accelerate.state import PartialState
-    state = PartialState() if torch.cuda.is_available() else PartialState(cpu=True, backend="gloo")
+    state = PartialState() if torch.cuda.is_available() or "RANK" not in os.environ else PartialState(cpu=True, backend="gloo")
     out,s,plan = Path(job["out"]),job["settings"],Launch(**job["plan"])
     check_granted(plan, (state.num_processes, plan.strategy if state.num_processes>1 else "one process"))
     part,(lm,tok) = out.with_name(out.name+".part"),load_student(job["model"])
@@ -258,6 +259,7 @@ def launch(
     s = settings_of(settings)
     check_model(model)
     refuse(plan, s["batch"], gpus())
+    check(not s["save_every"], "save_every: several processes take up a training exactly only at the end of an epoch; leave it out, each epoch is then kept")
     folder = out.with_name(out.name+".launch").absolute()
     write_rows(folder/"corpus.jsonl", corpus)
     write_text(folder/"job.json", json.dumps(dict(model=str(model), corpus=str(folder/"corpus.jsonl"), out=str(out.absolute()), plan=asdict(plan), settings=s), indent=1))
