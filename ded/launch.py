@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Launch', 'gpus', 'refuse', 'parallelism', 'accelerate_config', 'settings_of', 'recipe_for', 'division', 'granted',
-           'check_granted', 'gather_class', 'trainer_of', 'run_process', 'starter', 'main', 'end_group', 'stream',
+           'check_granted', 'divided_class', 'trainer_of', 'run_process', 'starter', 'main', 'end_group', 'stream',
            'cause', 'launch']
 
 # %% ../nbs/05c_launch.ipynb #097ed78f
@@ -126,14 +126,16 @@ def check_granted(
     check(right, f"asked for {plan.processes} processes under {plan.strategy}, got {n} under {strategy}; start it with `ded sft --processes {plan.processes} --strategy {plan.strategy}` on a machine that can")
 
 # %% ../nbs/05c_launch.ipynb #0863ee72
-def gather_class():
-    "A callback that has a divided model saved whole when training has ended"
+def divided_class():
+    "A callback for several processes: a loader that was taken up within an epoch hides the sampler, so the epoch is told to it here; a divided model is saved whole"
     from transformers import TrainerCallback
-    class Gather(TrainerCallback):
+    class Divided(TrainerCallback):
+        plan = None
+        def on_epoch_begin(self, args, state, control, **kwargs): self.plan.epoch = int(state.epoch+1e-6)
         def on_train_end(self, args, state, control, **kwargs):
             from accelerate.state import AcceleratorState
             if (plugin := getattr(AcceleratorState(), "fsdp_plugin", None)) is not None: plugin.set_state_dict_type("FULL_STATE_DICT")
-    return Gather
+    return Divided
 
 def trainer_of(
     job:dict, # Of `launch`
@@ -147,11 +149,12 @@ def trainer_of(
     plan,s,out = Launch(**job["plan"]),job["settings"],Path(job["out"])
     how,sampler = division(lm, [len(ids) for ids,_ in data], s, plan)
     counts = token_counts(data, s["batch"], s["epochs"], s["seed"])
-    every = s["save_every"] or math.ceil(len(data)/s["batch"])
-    trainer = build(lm, tok, data, recipe, how, out.with_name(out.name+".part"), every, [progress_class()(log, counts[0]), gather_class()()])
+    own,every = divided_class()(),s["save_every"] or math.ceil(len(data)/s["batch"])
+    trainer = build(lm, tok, data, recipe, how, out.with_name(out.name+".part"), every, [progress_class()(log, counts[0]), own])
     check_granted(plan, granted())
     if how["use_cpu"]: trainer.args.__dict__["_setup_devices"] = lm.device # `cpu:0`, which several processes get, cannot be loaded from a checkpoint
     if sampler: use_packs(trainer, [*data, ([end_token(tok)],[0])], sampler)
+    own.plan = trainer.plan
     if plan.context>1: trainer.data_collator.pad_to_multiple_of = 2*plan.context
     return trainer,how,counts
 
@@ -259,7 +262,6 @@ def launch(
     s = settings_of(settings)
     check_model(model)
     refuse(plan, s["batch"], gpus())
-    check(not s["save_every"], "save_every: several processes take up a training exactly only at the end of an epoch; leave it out, each epoch is then kept")
     folder = out.with_name(out.name+".launch").absolute()
     write_rows(folder/"corpus.jsonl", corpus)
     write_text(folder/"job.json", json.dumps(dict(model=str(model), corpus=str(folder/"corpus.jsonl"), out=str(out.absolute()), plan=asdict(plan), settings=s), indent=1))

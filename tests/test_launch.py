@@ -80,7 +80,9 @@ def test_two_processes_under_ddp(place, forked, single):
 
 def test_two_processes_under_fully_shard(place, forked, single):
     got = forked(2, "sharded", job(place, "sharded", Launch(2, "ddp"), micro=2))
-    assert got[0]==got[1] and apart(got[0], single)<1e-6, got
+    alone = forked(1, "sharded", job(place, "unsharded", micro=4))[0]
+    assert got[0]==got[1] and apart(got[0], alone)<1e-6, (got, alone)
+    assert apart(alone, single)<1e-6*max(single)
 
 def test_a_launch_that_got_something_else_refuses(place, forked):
     one = forked(1, "train", job(place, "fewer", Launch(2, "ddp")))
