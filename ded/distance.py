@@ -75,10 +75,11 @@ def every_pair(
     how = dict(scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
     s,same = sketched(x)
     if same: return cdist(s, s, **how)
-    d = np.zeros((len(x), len(x)), np.int32)
-    for i in range(len(x)-1):
-        own,*rest = respelled(x[i], x[i+1:])
-        d[i,i+1:] = d[i+1:,i] = cpdist([own]*len(rest), rest, **how)
+    d,(i,j),a,b = np.zeros((len(x), len(x)), np.int32),np.triu_indices(len(x), 1),[],[]
+    for k in range(len(x)-1):
+        own,*rest = respelled(x[k], x[k+1:])
+        a,b = a+[own]*len(rest),b+rest
+    d[i,j] = d[j,i] = cpdist(a, b, **how)
     return d
 
 # %% ../nbs/03b_distance.ipynb #fc34e81f
@@ -250,4 +251,4 @@ def farthest(
     x,ways = symbols(texts, unit, tok),comb(n, keep)
     if ways>limit: return Farthest(greedy(distances(x, norm=norm, workers=workers), keep), False)
     lazy = sum(map(len, x)) > n*(_LONG+ways/500)
-    return Farthest(lazy_max_min(x, keep, norm, workers) if lazy else max_min(distances(x, norm=norm, workers=workers), keep), True)
+    return Farthest(lazy_max_min(x, keep, norm) if lazy else max_min(distances(x, norm=norm, workers=workers), keep), True)
