@@ -70,7 +70,7 @@ def exact(n):
         d = {(i,j): edits(texts[i], texts[j]) for i,j in combinations(range(len(texts)), 2)}
         if norm!="none": d = {(i,j): 2*v/max(len(texts[i])+len(texts[j])+v, 1) for (i,j),v in d.items()}
         want = list(max(combinations(range(len(texts)), keep), key=lambda s: min(d[p] for p in combinations(s, 2))))
-        right += farthest(texts, keep, norm=norm)==(want, True) and lazy_max_min(texts, keep, norm, rng.randint(1, 3))==want
+        right += farthest(texts, keep, norm=norm)==(want, True) and lazy_max_min(texts, keep, norm, rng.randint(1, 2))==want
     return right
 
 def sets(args):
