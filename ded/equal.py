@@ -16,6 +16,7 @@ from functools import lru_cache
 from . import box
 from .spelling import *
 from .conventions import *
+from .size import check_size
 
 # %% ../nbs/01g_equal.ipynb #0b734b4f
 UNITS = ("(?:square |cubic |sq\\.? )?(?:cm|mm|km|m|ft|feet|foot|inch(?:es)?|miles?|yards?|units?|(?:milli|centi|kilo)?met(?:er|re)s?)|kg|g|(?:kilo|milli)?grams?|lbs?|pounds?|ounces?|lit(?:er|re)s?|mph|"
@@ -205,6 +206,7 @@ def same_math(
         if same is not None: return same and not apart
     if gold and gold.split() == answer.split(): return True
     if apart or other_kind(gold, answer): return False
+    check_size(gold, answer)
     gs,xs = read_math(gold),read_math(answer)
     texts = tuple(next((x for x in read if isinstance(x, str)), "") for read in (gs,xs))
     if any(agree(g, x, texts, (gold,answer)) for g in gs for x in xs):
