@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LETTER', 'OPTION', 'KINDS', 'UNIT', 'BASE', 'UPTO', 'MEASURE', 'RATES', 'POWERS', 'THING', 'DRESSED', 'BARE',
-           'NUMBER', 'BRACKETED', 'PRODUCT', 'CLOSES', 'LABEL', 'same_option', 'words', 'same_words', 'Unsure',
-           'same_percent', 'same_comma', 'same_ratio', 'known_unit', 'measure', 'split_unit', 'clean', 'money',
-           'same_unit', 'free_words', 'claims', 'check_words']
+           'NUMBER', 'BRACKETED', 'PRODUCT', 'CLOSES', 'SOLUTION', 'LABEL', 'same_option', 'words', 'same_words',
+           'Unsure', 'same_percent', 'same_comma', 'same_ratio', 'known_unit', 'measure', 'split_unit', 'clean',
+           'money', 'same_unit', 'free_words', 'claims', 'check_words']
 
 # %% ../nbs/01fb_conventions.ipynb #7460a424
 import re
@@ -44,7 +44,7 @@ def same_percent(gold, answer):
     "`17.5%` and `17.5` agree, and `0.175` is left to Math-Verify; None when not exactly one has a percent sign"
     g,a = (s.rstrip("\\% ") for s in (gold,answer))
     if gold.endswith(r"\%") == answer.endswith(r"\%") or g != a: return None
-    if re.fullmatch(r"-?(0?\.\d+|[01](\.0*)?)", g, re.ASCII): raise Unsure("a part of one or of a hundred")
+    if re.fullmatch(r"-?(0?\.\d+|[01](\.0*)?|\\[dt]?frac.*)", g, re.ASCII): raise Unsure("a part of one or of a hundred")
     return True
 
 def same_comma(gold, answer):
@@ -64,18 +64,20 @@ def same_ratio(gold, answer):
 # %% ../nbs/01fb_conventions.ipynb #d6fa3a29
 KINDS = {"length": "nm nanometer|mm millimeter millimetre|cm centimeter centimetre|m meter metre|km kilometer kilometre|in inch inche|ft foot feet|yd yard|mile mi", "mass": "mg milligram|g gram|kg kilogram kilo|ton tonne|oz ounce|lb pound", "time": "ms millisecond|s sec second|min minute|h hr hour|day|week|month|year",
          "volume": "ml milliliter millilitre|l liter litre|gallon|quart|pint|cup", "money": "dollar usd|cent|euro eur €|gbp £|yen jpy ¥|rupee ₹|nickel|dime", "angle": "degree ° deg|radian rad", "heat": "celsius C|fahrenheit F|kelvin K", "area": "acre|hectare", "force": "N newton|kN", "power": "W watt|kW kilowatt", "energy": "J joule|kJ",
-         "count": "unit|people|person|way|child children|man men|woman women", "day half": "am a.m|pm p.m"}
+         "count": "unit|people|person|way|child children|man men|woman women", "day half": "am a.m|pm p.m", "share": "%"}
 UNIT = {name: (kind, names.split()[0]) for kind,several in KINDS.items() for names in several.split("|") for name in names.split()}
-BASE = r"(?:degrees?\s+)?([a-zA-Z°€£¥₹][a-zA-Z.]*?)s?"
+BASE = r"(?:degrees?\s+)?([a-zA-Z°%€£¥₹][a-zA-Z.]*)"
 UPTO = r"(?:\s*(\^\s*\{?-?\d\}?|squared|cubed))?"
 MEASURE = re.compile(rf"(?:(square|sq|cubic|cu)\.?\s+)?{BASE}{UPTO}(?:\s*(?:/|\bper\b)\s*{BASE}{UPTO})?\.?")
 RATES = {"mph": "mile/h", "kph": "km/h", "kmh": "km/h"}
 POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, None: 1}
-THING = re.compile(r"(?![^aeiouy]*$|(?:plus|minus|times|less|loss|halves|(?:thir|four|fif|six|seven|eigh|nin|ten)th?s|quarters|tens|hundreds|dozens|thousands|digits|below|above)$)(?:(?:different|distinct|possible|unit|integer|square)\s+)?(?:[a-z]{2,}s|[个人只颗页名本块条件次元岁天年米][\u4e00-\u9fff]{0,3}|[千公][克斤里]|美元|吨)")
+THING = re.compile(r"(?![^aeiouy]*$|(?:plus|minus|times|less|loss|halves|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths|thirds|quarters|tens|hundreds|dozens|thousands|digits|below|above)$)(?:(?:different|distinct|possible|unit|integer|square)\s+)?(?:[a-z]{2,}s|[个人只颗页名本块条件次元岁天年米][\u4e00-\u9fff]{0,3}|[千公][克斤里]|美元|吨)")
 DRESSED = re.compile(rf"(?<=[\d}})\]%a-z])\s*((?:\^\s*\{{?\\circ\s*\}}?\s*)?{TEXT}[^{{}}]*[a-zA-Z][^{{}}]*\}}(?:\s|/|\\cdot|\^\s*\{{?-?\d\}}?|{TEXT}[^{{}}\d]*\}})*)$")
 BARE = re.compile(r"(?:(?<=\d)|(?<=[%}])|(?<=\\pi))(?:\s+(?![a-zA-Z](?:\s|$))|\s+(?=[mg]$|m\^)|(?=[a-z]{2}|[\u4e00-\u9fff]))([a-zA-Z\u4e00-\u9fff€][^\d\\{}$,]*(?:\^\s*\{?\d\}?)?(?:/[a-z]+(?:\^\s*\{?\d\}?)?)?)$")
 
-def known_unit(name): return UNIT.get(name) or UNIT.get(name.rstrip(".") if len(name) < 3 and not name.isupper() else name.lower().rstrip("."))
+def known_unit(name):
+    n = name.rstrip(".") if len(name) < 3 and not name.isupper() else name.lower().rstrip(".")
+    return UNIT.get(name) or UNIT.get(n) or UNIT.get(n.removesuffix("s"))
 
 def measure(words):
     "A known unit as parts (kind, name, power); None for other words"
@@ -88,11 +90,11 @@ def measure(words):
 def split_unit(
     s:str, # Tidy
 )->tuple: # What is counted, and in which unit: words, or an empty string
-    "Take the unit off an answer; a sign of degrees stays, and is named"
+    "Take the unit off an answer; signs of degrees and percent stay, and are named"
     if s[:1] in tuple("€£¥₹"): return s[1:].strip(),s[0]
     m = DRESSED.search(s)
     if not m and (m := BARE.search(s)) and not (measure(m[1]) or THING.fullmatch(m[1])): m = None
-    if not m: return s,"°"*bool(re.search(r"(?:\d|\}|\\pi)\s*\^\s*\{?\\circ\s*\}?$", s))
+    if not m: return s,"%" if s.endswith("%") else "°"*bool(re.search(r"(?:\d|\}|\\pi)\s*\^\s*\{?\\circ\s*\}?$", s))
     return s[:m.start()].strip(),clean(m[1])
 
 def clean(words):
@@ -100,7 +102,7 @@ def clean(words):
     w = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "°", open_text(words))
     return " ".join(re.sub(r"°\s*(?=[CF])|\\[a-zA-Z]+|[\\,;:]", " ", w).split()).strip(".")
 
-def money(s): return "dollar" if s.startswith((r"\$", "$")) and s.count("$") == 1 else ""
+def money(s): return "dollar" if re.match(r"\\?\$\s*[-\d.]", s) and s.count("$") == 1 else ""
 
 def same_unit(gold, answer):
     "True when two units agree or one is left out, False for two of a kind, None when the words may change the number"
@@ -114,9 +116,10 @@ def same_unit(gold, answer):
 NUMBER = re.compile(r"\d+(?:[.,/]\d+)*")
 BRACKETED = re.compile(r"\[([^\[\]]+)\]\W*$")
 PRODUCT = re.compile("[abckmnp-z]{3}")
-CLOSES = re.compile(r"""(?:final\ answer|答案)\W
-    | (?:\b(?:therefore|thus|hence|so)\b|因此|所以)[^.!?。\d]*(?:is|are|=|是|有|了)\s*[*$(\[]*\d[\d.,/]*[^.!?。\d]*[.!?。\s]*(?:I\ hope\ it\ is\ correct\.)?\s*(?:<\|.*)?$
+CLOSES = re.compile(r"""final\ answer(?:\ is)?\s*:?(?:\s*the\ final\ answer\ is)?\s*:?\s*[$*([]*\\?[([]*-?[\d\\([]
+    | (?:\b(?:therefore|thus|hence|so|final\ answer:)|因此|所以|答案)[^.!?。\d]*(?:is|are|=|是|有|了)\s*[*$(\[]*(?:\\frac\{\d+\}\{)?\d[\d.,/]*[^.!?。\d]*[.!?。\s]*(?:I\ hope\ it\ is\ correct\.)?\s*(?:<\|.*)?$
     | \*\*\d[\d.,/]*[^\d*.!?。]*\*\*[^\d.!?。]*[.。\s]*$ | [\d)]\s*=\s*\d[\d.,]*[^\d.!?。=]*[.。\s]*$""", re.IGNORECASE|re.VERBOSE)
+SOLUTION = 70 # Characters from which a text may be a whole solution
 LABEL = re.compile(r"[^\d$:]+:\s*(\$[^$]+\$)\s*\.?\s*")
 
 def free_words(s, joins): return sorted(w for w in map(str.lower, WORD.findall(open_text(s))) if w not in joins and not PRODUCT.fullmatch(w))
@@ -124,7 +127,7 @@ def free_words(s, joins): return sorted(w for w in map(str.lower, WORD.findall(o
 def claims(s):
     "Whether a text marks its answer: a box, a whole solution that comes to a close, a formula behind a label"
     label = LABEL.fullmatch(s)
-    return r"\boxed" in s or bool(re.search(r"[.!?。\n:]\s*\S", s) and CLOSES.search(s)) or bool(label) and not re.fullmatch(r"(?:\w\s*=\s*)?-?[\d.,/\s]+", label[1].strip("$"))
+    return r"\boxed" in s or bool((len(s) > SOLUTION or "inal answer" in s) and CLOSES.search(s)) or bool(label) and not re.fullmatch(r"(?:\w\s*=\s*)?-?[\d.,/\s]+", label[1].strip("$"))
 
 def check_words(
     gold:str, # Tidy, without unit

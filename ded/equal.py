@@ -36,6 +36,7 @@ def reader():
 def as_formula(s):
     "Read all of it as LaTeX, or nothing"
     from math_verify import parse
+    if s.endswith(r"}\%"): s = rf"\frac{{{s[:-2]}}}{{100}}"
     if APART.search(s) or re.search(r"\d'|'\d", s): return []
     got = parse(f"${s}$", extraction_config=[reader()], parsing_timeout=None)
     named = None if found(got) else re.fullmatch(r"[^=]*=\s*([+-]?\d[\d.]*)", s)
@@ -172,7 +173,7 @@ def same_family(gold, answer):
     "Values with a free integer, as in `2k\\pi, k\\in\\mathbb{Z}`; one side may leave unsaid what the letter stands for. None without a free integer"
     ms = [FAMILY.fullmatch(s) for s in (gold,answer)]
     if not any(ms): return None
-    if all(ms) and ms[0][3] != ms[1][3]: raise Unsure("other integers")
+    if ms[1] and ms[1][3] != (ms[0] or {3: "Z"})[3]: raise Unsure("other integers")
     g,a = (re.sub(rf"(?<![\\a-zA-Z]){m[2]}(?![a-zA-Z])", "k", m[1]) if all(ms) else m[1] if m else s for m,s in zip(ms, (gold,answer)))
     if same_math(g, a): return True
     if not all(re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", s)) for s in (g,a)): return False
@@ -183,7 +184,7 @@ RULES = same_integer, same_option, same_percent, same_comma, same_ratio, same_wo
 # %% ../nbs/01g_equal.ipynb #3ce33bf1
 DOTS = re.compile(r"\.\.\.|…|\\[lcdv]?dots")
 INVERSE = re.compile(r"(?<![\\a-zA-Z])[fgh]\s*\^\s*\{?-1\}?\s*\(")
-NAME = re.compile(rf"((?:{TEXT}[^{{}}=]*\}}|\\(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|[dt]?frac)(?![a-z]))[a-zA-Z]+|[A-Z]+|[a-z](?![a-z]))\s*(?:[A-Z]+|_\{{[^{{}}]*\}}|_\w)?\s*(?:\([^()=]*\))?)\s*=(?!.*[=,;])|[A-Z](?=\([^()=]*,[^()=]*\)$)")
+NAME = re.compile(rf"((?:{TEXT}\s*(?:max|min)\s*\}}|\\(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|[dt]?frac)(?![a-z]))[a-zA-Z]+|[A-Z]+|[a-z](?![a-z]))\s*(?:[A-Z]+|_\{{[^{{}}]*\}}|_\w)?\s*(?:\([^()=]*\))?)\s*=(?!.*[=,;])|[ABD-Z](?=\([^()=]*,[^()=]*\)$)")
 USUAL = {"y", "f(x)", "g(x)", "h(x)"}
 
 def letters(s): return re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", s)) is not None
@@ -204,6 +205,8 @@ def other_kind(gold, answer):
     kinds = [(bool(DOTS.search(s)), s.count("'")+s.count(r"\prime"), len(INVERSE.findall(s)), bool(APART.search(s)), "\u0338" in s) for s in (gold,answer)]
     if is_set(gold) and is_set(answer) and gold.count(r"\{") != answer.count(r"\{"): return True
     if is_prose(gold) and not has_marks(gold) and len(NUMBER.findall(gold)) > len(NUMBER.findall(answer)): return True
+    joins = [(bool(OR.search(s)), bool(AND.search(s))) for s in (gold,answer) if re.search("[<>]", s)]
+    if len(joins) == 2 and joins[0] == joins[1][::-1] != joins[1]: return True
     return is_set(gold) and is_tuple(answer) or is_tuple(gold) and is_set(answer) or not is_prose(gold+answer) and kinds[0] != kinds[1]
 
 NAMES = re.compile(r"(?<![\\a-zA-Z])[A-Z]{2,}")
@@ -227,10 +230,10 @@ def check_parts(gold, answer):
     if is_prose(gold) and not has_marks(gold) and NUMBER.findall(open_text(gold)) != NUMBER.findall(open_text(answer)): raise Unsure("a sentence with other numbers")
     if (":" in gold) != (":" in answer) and any(re.fullmatch(r"\d\d?:\d\d", s) for s in (gold,answer)): raise Unsure("a time of day, perhaps")
     if is_prose(answer) or has_marks(answer): return
-    known = [set(re.findall(r"(?<![a-zA-Z\\])([a-zA-Z])\s*=", s)) for s in (gold,answer)]
+    known = [set(re.findall(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\w|_\{\w+\})?)\s*=", s)) for s in (gold,answer)]
     if all(known) and len(known[0]) != len(known[1]): raise Unsure("other unknowns")
     check_order(gold, answer)
-    g,a = pieces(gold),pieces(answer)
+    g,a = (pieces(s[2:-2] if is_set(s) else s) for s in (gold,answer))
     ordered = is_tuple(gold) != is_tuple(answer) or not all(known) and max(map(len, known)) > 1
     if ordered and len(g) == len(a) > 1 and not all(map(same_math, g, a)): raise Unsure("a list, or a tuple in another order")
     if re.fullmatch(r"[+-]?[\d.]+\s*=\s*[+-]?[\d.]+", answer): raise Unsure("an equation between numbers")

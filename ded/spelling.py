@@ -87,7 +87,7 @@ RESPELL = [(re.compile(a), b) for a,b in (
     (r"\\langle(?![a-zA-Z])", "("), (r"\\rangle(?![a-zA-Z])", ")"), (r"^([(\[\]][^;,\[\]()]+);([^;,\[\]()]+[)\]\[])$", r"\1,\2"), (r"^\]([^\]\[]+,[^\]\[]+)([\]\[])$", r"(\1\2"), (r"^([\[(][^\]\[]+,[^\]\[]+)\[$", r"\1)"),
     (r"\\p?mod\s*\{?\s*(\d+)\s*\}?$|\(\s*(?:\\bmod|\\mod|mod|\\(?:text|mathrm)\s*\{\s*mod\s*\})\s*(\d+)\s*\)$", r"\\pmod{\1\2}"),
     (r"^\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\\mid|\|)(.*)\\\}$", same_letter),
-    (r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))", repeating), (r"(\d*)\.(\d*?)(\d+?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)()()$", repeating), (r"^([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d+)$", r"\1\\times 10^{\2}"))]
+    (r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))", repeating), (r"(\d*)\.(\d{0,9}?)(\d{1,9}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)()()$", repeating), (r"^([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d+)$", r"\1\\times 10^{\2}"))]
 DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 TRIG = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 
@@ -107,7 +107,7 @@ AFTER = re.compile(rf"\s*(?:{TEXT})?\s*(?:\bis\s+(?:the|our|my)\s+(?:final\s+|co
 
 def claim(s):
     "What a sentence of a known form claims; all of it when the form is unknown"
-    said = re.sub(rf"^\s*{TEXT}([^{{}}]*)\}}", lambda m: f"{m[1]} " if re.fullmatch(r"\s*[-+]?[\d(][-\d.,()/ ]*[a-z]*\s*|.*[a-z:][\s:]+", m[1]) else m[0], s).strip()
+    said = re.sub(rf"^\s*{TEXT}([^{{}}]*)\}}", lambda m: f"{m[1]} " if re.fullmatch(r"\s*[-+]?[\d(][-\d.,()/ ]*[a-z]*\s*|.*[a-z:][\s:]+", m[1]) or re.match(r"\s*=", s[m.end():]) else m[0], s).strip()
     rest = AFTER.sub("", said[BEFORE.match(said).end():]).strip()
     rest = re.sub(r"^\[([^\[\],;]+)\]\W*$", r"\1", rest)
     return rest if rest and not WORD.match(rest) and not (is_prose(rest) and re.search(r"\d.*[^\d.,/].*\d", rest)) else s
