@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LETTER', 'OPTION', 'KINDS', 'UNIT', 'BASE', 'UPTO', 'MEASURE', 'RATES', 'POWERS', 'THING', 'DRESSED', 'BARE',
            'NUMBER', 'BRACKETED', 'PRODUCT', 'CLOSES', 'SOLUTION', 'LABEL', 'same_option', 'words', 'same_words',
-           'Unsure', 'same_percent', 'same_comma', 'same_ratio', 'known_unit', 'measure', 'split_unit', 'clean',
+           'Unsure', 'same_percent', 'same_comma', 'same_ratio', 'known_unit', 'measure', 'clean', 'split_unit',
            'money', 'same_unit', 'free_words', 'claims', 'check_words']
 
 # %% ../nbs/01fb_conventions.ipynb #7460a424
@@ -66,18 +66,16 @@ KINDS = {"length": "nm nanometer|mm millimeter millimetre|cm centimeter centimet
          "volume": "ml milliliter millilitre|l liter litre|gallon|quart|pint|cup", "money": "dollar usd|cent|euro eur €|gbp £|yen jpy ¥|rupee ₹|nickel|dime", "angle": "degree ° deg|radian rad", "heat": "celsius C|fahrenheit F|kelvin K", "area": "acre|hectare", "force": "N newton|kN", "power": "W watt|kW kilowatt", "energy": "J joule|kJ",
          "count": "unit|people|person|way|child children|man men|woman women", "day half": "am a.m|pm p.m", "share": "%"}
 UNIT = {name: (kind, names.split()[0]) for kind,several in KINDS.items() for names in several.split("|") for name in names.split()}
+
+def known_unit(name):
+    n = name.rstrip(".") if len(name) < 3 and not name.isupper() else name.lower().rstrip(".")
+    return UNIT.get(name) or UNIT.get(n) or UNIT.get(n.removesuffix("s"))
+
 BASE = r"(?:degrees?\s+)?([a-zA-Z°%€£¥₹][a-zA-Z.]*)"
 UPTO = r"(?:\s*(\^\s*\{?-?\d\}?|squared|cubed))?"
 MEASURE = re.compile(rf"(?:(square|sq|cubic|cu)\.?\s+)?{BASE}{UPTO}(?:\s*(?:/|\bper\b)\s*{BASE}{UPTO})?\.?")
 RATES = {"mph": "mile/h", "kph": "km/h", "kmh": "km/h"}
 POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, None: 1}
-THING = re.compile(r"(?![^aeiouy]*$|(?:plus|minus|times|less|loss|halves|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths|thirds|quarters|tens|hundreds|dozens|thousands|digits|below|above)$)(?:(?:different|distinct|possible|unit|integer|square)\s+)?(?:[a-z]{2,}s|[个人只颗页名本块条件次元岁天年米][\u4e00-\u9fff]{0,3}|[千公][克斤里]|美元|吨)")
-DRESSED = re.compile(rf"(?<=[\d}})\]%a-z])\s*((?:\^\s*\{{?\\circ\s*\}}?\s*)?{TEXT}[^{{}}]*[a-zA-Z][^{{}}]*\}}(?:\s|/|\\cdot|\^\s*\{{?-?\d\}}?|{TEXT}[^{{}}\d]*\}})*)$")
-BARE = re.compile(r"(?:(?<=\d)|(?<=[%}])|(?<=\\pi))(?:\s+(?![a-zA-Z](?:\s|$))|\s+(?=[mg]$|m\^)|(?=[a-z]{2}|[\u4e00-\u9fff]))([a-zA-Z\u4e00-\u9fff€][^\d\\{}$,]*(?:\^\s*\{?\d\}?)?(?:/[a-z]+(?:\^\s*\{?\d\}?)?)?)$")
-
-def known_unit(name):
-    n = name.rstrip(".") if len(name) < 3 and not name.isupper() else name.lower().rstrip(".")
-    return UNIT.get(name) or UNIT.get(n) or UNIT.get(n.removesuffix("s"))
 
 def measure(words):
     "A known unit as parts (kind, name, power); None for other words"
@@ -86,6 +84,16 @@ def measure(words):
     power = lambda p: POWERS[p] if p in POWERS else int(re.search(r"-?\d", p)[0])
     parts = [(known_unit(n), power(p)) for n,p in ((m[2], m[1] or m[3]), (m[4], m[5])) if n]
     return tuple((*u, p) for u,p in parts) if all(u for u,_ in parts) else None
+
+# %% ../nbs/01fb_conventions.ipynb #un1t0002
+THING = re.compile(r"(?![^aeiouy]*$|(?:plus|minus|times|less|loss|halves|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths|thirds|quarters|tens|hundreds|dozens|thousands|digits|below|above)$)(?:(?:different|distinct|possible|unit|integer|square)\s+)?(?:[a-z]{2,}s|[个人只颗页名本块条件次元岁天年米][\u4e00-\u9fff]{0,3}|[千公][克斤里]|美元|吨)")
+DRESSED = re.compile(rf"(?<=[\d}})\]%a-z])\s*((?:\^\s*\{{?\\circ\s*\}}?\s*)?{TEXT}[^{{}}]*[a-zA-Z][^{{}}]*\}}(?:\s|/|\\cdot|\^\s*\{{?-?\d\}}?|{TEXT}[^{{}}\d]*\}})*)$")
+BARE = re.compile(r"(?:(?<=\d)|(?<=[%}])|(?<=\\pi))(?:\s+(?![a-zA-Z](?:\s|$))|\s+(?=[mg]$|m\^)|(?=[a-z]{2}|[\u4e00-\u9fff]))([a-zA-Z\u4e00-\u9fff€][^\d\\{}$,]*(?:\^\s*\{?\d\}?)?(?:/[a-z]+(?:\^\s*\{?\d\}?)?)?)$")
+
+def clean(words):
+    "Words of a unit without LaTeX; a sign of degrees is part of Celsius and Fahrenheit"
+    w = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "°", open_text(words))
+    return " ".join(re.sub(r"°\s*(?=[CF])|\\[a-zA-Z]+|[\\,;:]", " ", w).split()).strip(".")
 
 def split_unit(
     s:str, # Tidy
@@ -97,13 +105,9 @@ def split_unit(
     if not m: return s,"%" if s.endswith("%") else "°"*bool(re.search(r"(?:\d|\}|\\pi)\s*\^\s*\{?\\circ\s*\}?$", s))
     return s[:m.start()].strip(),clean(m[1])
 
-def clean(words):
-    "Words of a unit without LaTeX; a sign of degrees is part of Celsius and Fahrenheit"
-    w = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "°", open_text(words))
-    return " ".join(re.sub(r"°\s*(?=[CF])|\\[a-zA-Z]+|[\\,;:]", " ", w).split()).strip(".")
-
 def money(s): return "dollar" if re.match(r"\\?\$\s*[-\d.]", s) and s.count("$") == 1 else ""
 
+# %% ../nbs/01fb_conventions.ipynb #un1t0004
 def same_unit(gold, answer):
     "True when two units agree or one is left out, False for two of a kind, None when the words may change the number"
     g,a = measure(gold),measure(answer)
@@ -136,4 +140,4 @@ def check_words(
 ):
     "Raise `Unsure` where words are left over that may deny or change what was found"
     joins = () if re.fullmatch(r"-?\d+", gold) else ("and","or")
-    if not any(map(claims, whole)) and free_words(gold, joins) != free_words(answer, joins): raise Unsure("words that may deny or change the answer")
+    if not any(map(claims, whole)) and free_words(gold, joins) != free_words(answer, joins): raise Unsure("a sentence that may deny or change its number")

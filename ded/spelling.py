@@ -6,8 +6,8 @@
 __all__ = ['MARKS', 'FUNCTIONS', 'WORD', 'TEXT', 'SIGNS', 'TABLE', 'RAISED', 'LOWERED', 'ROOT', 'AROUND', 'BOXED', 'RESPELL',
            'DEGREES', 'TRIG', 'NOUN', 'BEFORE', 'COUNTED', 'AFTER', 'MANY', 'TIMES', 'PERCENT', 'DROP', 'DOTTED',
            'GROUPED', 'INTEGER', 'is_prose', 'open_text', 'one_sign', 'to_ascii', 'unwrap', 'repeating', 'mixed',
-           'same_letter', 'rising', 'respell', 'claim', 'tidy', 'as_integer', 'same_integer', 'split_top', 'pieces',
-           'is_tuple', 'is_set', 'spread']
+           'tower', 'same_letter', 'rising', 'respell', 'claim', 'tidy', 'as_integer', 'same_integer', 'split_top',
+           'pieces', 'is_tuple', 'is_set', 'spread']
 
 # %% ../nbs/01fa_spelling.ipynb #2823db37
 import re, unicodedata
@@ -68,6 +68,8 @@ def repeating(m):
 
 def mixed(m): return rf"{m[1]}\frac{{{int(m[2])*int(m[4])+int(m[3])}}}{{{m[4]}}}"
 
+def tower(m): return "^{"+m[1].replace("^", "^{")+"}"*(1+m[1].count("^"))
+
 def same_letter(m): return m[2] if "x" in m[2] else re.sub(rf"(?<![\\a-zA-Z]){m[1]}(?![a-zA-Z])", "x", m[2])
 
 def rising(s):
@@ -81,7 +83,7 @@ RESPELL = [(re.compile(a), b) for a,b in (
     (r"\\(?:textcolor|color)\s*\{[a-z]+\}|\\(?:underline|boldsymbol|bm|bf|mathbf|mathit|rm|it|ensuremath|tiny|small|large|Large|huge|Huge|(?:big|Big|bigg|Bigg)[lr]?)(?![a-zA-Z])|\\(?:left|right)\.", ""),
     (r"\\mathrm\s*\{\s*([a-fi-kn-ru-z])\s*\}", r"{\1}"), (rf"^{TEXT}([^{{}}]*)\}}$", lambda m: m[0] if re.search(r"[^\W\d_]{2}", m[1]) else m[1]), (rf"{TEXT}\s*[.,]?\s*\}}$", ""), (r"^\{([^{},]*)\}$", r"\1"), (r"\{([+-])\}", r"\1"), (r"^([+-])\s+(?=[\d.])", r"\1"),
     (r"\\(?:degree|textdegree)(?![a-zA-Z])|(?<=\d)\s*\^\s*\{?o\}?$", r"^\\circ "), (r"\\(?:nice|s)frac(?![a-zA-Z])", r"\\frac"), (r"\\([dt]?)frac\s*(\d)\s*([a-zA-Z\d])(?!\w)", r"\\\1frac{\2}{\3}"), (r"\\sqrt\s*(\d{2,})", r"\\sqrt{\1}"), (r"\\sqrt\s*\[(\d*[13579])\]\s*\{-(\d+)\}", r"-\\sqrt[\1]{\2}"),
-    (r"(?<=[\w)])\*\*(\d+|[a-zA-Z](?![a-zA-Z])|\([^()*]*\))", r"^{\1}"), (r"\^(-\d+)", r"^{\1}"), (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "), (r"(?<![\\a-zA-Z])(exp|sin|cos|tan|log|ln)(?=\s*\()", r"\\\1"), (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"(?<=[\w)])\*\*([a-zA-Z](?![a-zA-Z])|\([^()*]*\))", r"^{\1}"), (r"(?<=[\w)])\*\*(?=\d)", "^"), (r"\^(\d+(?:\^\d+)+)", tower), (r"\^(-\d+)", r"^{\1}"), (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "), (r"(?<![\\a-zA-Z])(exp|sin|cos|tan|log|ln)(?=\s*\()", r"\\\1"), (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "), (r"(?<![\w^.{\\(])(\d+)\((-?\d+)\)$", r"\1\\cdot (\2)"), (r"^(\d+)\s*(?:\^\s*\{?)?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:st|nd|rd|th)\s*\}*$", r"\1"), (r"^([+-]?)(\d+)\s*\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?(?=\s*\\?%$)", mixed),
     (r"^([+-]?\d[\d.]*)\s*=\s*([a-zA-Z])$", r"\2=\1"), (r"^(?:=|\\approx(?![a-zA-Z]))\s*", ""), (r"\\varnothing(?![a-zA-Z])", r"\\emptyset "), (r"\\([lgn])eq(?![a-zA-Z])", r"\\\1e "), (r"\\text\s*\{\s*infinity\s*\}|^infinity$", r"\\infty "), (r"\\mathbb\s*\{?R\}?\s*\^\s*\{?\+\}?", r"(0,\\infty)"),
     (r"\\langle(?![a-zA-Z])", "("), (r"\\rangle(?![a-zA-Z])", ")"), (r"^([(\[\]][^;,\[\]()]+);([^;,\[\]()]+[)\]\[])$", r"\1,\2"), (r"^\]([^\]\[]+,[^\]\[]+)([\]\[])$", r"(\1\2"), (r"^([\[(][^\]\[]+,[^\]\[]+)\[$", r"\1)"),
@@ -110,7 +112,7 @@ def claim(s):
     said = re.sub(rf"^\s*{TEXT}([^{{}}]*)\}}", lambda m: f"{m[1]} " if re.fullmatch(r"\s*[-+]?[\d(][-\d.,()/ ]*[a-z]*\s*|.*[a-z:][\s:]+", m[1]) or re.match(r"\s*=", s[m.end():]) else m[0], s).strip()
     rest = AFTER.sub("", said[BEFORE.match(said).end():]).strip()
     rest = re.sub(r"^\[([^\[\],;]+)\]\W*$", r"\1", rest)
-    return rest if rest and not WORD.match(rest) and not (is_prose(rest) and re.search(r"\d.*[^\d.,/].*\d", rest)) else s
+    return rest if rest and not WORD.match(rest) and rest[-1] != "!" and not (is_prose(rest) and re.search(r"\d.*[^\d.,/].*\d", rest)) else s
 
 # %% ../nbs/01fa_spelling.ipynb #b812b3f1
 MANY = {"hundred": "100", "thousand": "10^{3}", "million": "10^{6}", "billion": "10^{9}", "trillion": "10^{12}", "dozen": "12"}
