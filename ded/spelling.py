@@ -78,26 +78,30 @@ def rising(s):
     if len(parts) < 5 or re.search(r"[<,=]|\\l[et]|\\n|or|and", s): return s
     return "".join({">": "<", r"\g": "<", r"\ge": r"\le "}.get(p, p) for p in parts[::-1])
 
-RESPELL = [(re.compile(a), b) for a,b in (
-    (r"(?<=\d)(?:,\\!|\\!,|\{,\})(?=\d{3}(?!\d))", ""), (r"\\!", ""), (r"~", " "), (r"(?<!\\)\{(\d{1,3}),(\d{3})(?:,(\d{3}))?\}", r"{\1\2\3}"), (r"\\q?quad(?![a-zA-Z])|\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])", " "),
-    (r"\\(?:textcolor|color)\s*\{[a-z]+\}|\\(?:underline|boldsymbol|bm|bf|mathbf|mathit|rm|it|ensuremath|tiny|small|large|Large|huge|Huge|(?:big|Big|bigg|Bigg)[lr]?)(?![a-zA-Z])|\\(?:left|right)\.", ""),
-    (r"\\mathrm\s*\{\s*([a-fi-kn-ru-z])\s*\}", r"{\1}"), (rf"^{TEXT}([^{{}}]*)\}}$", lambda m: m[0] if re.search(r"[^\W\d_]{2}", m[1]) else m[1]), (rf"{TEXT}\s*[.,]?\s*\}}$", ""), (r"^\{([^{},]*)\}$", r"\1"), (r"\{([+-])\}", r"\1"), (r"^([+-])\s+(?=[\d.])", r"\1"),
-    (r"\\(?:degree|textdegree)(?![a-zA-Z])|(?<=\d)\s*\^\s*\{?o\}?$", r"^\\circ "), (r"\\(?:nice|s)frac(?![a-zA-Z])", r"\\frac"), (r"\\([dt]?)frac\s*(\d)\s*([a-zA-Z\d])(?!\w)", r"\\\1frac{\2}{\3}"), (r"\\sqrt\s*(\d{2,})", r"\\sqrt{\1}"), (r"\\sqrt\s*\[(\d*[13579])\]\s*\{-(\d+)\}", r"-\\sqrt[\1]{\2}"),
-    (r"(?<=[\w)])\*\*([a-zA-Z](?![a-zA-Z])|\([^()*]*\))", r"^{\1}"), (r"(?<=[\w)])\*\*(?=\d)", "^"), (r"\^(\d+(?:\^\d+)+)", tower), (r"\^(-\d+)", r"^{\1}"), (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "), (r"(?<![\\a-zA-Z])(exp|sin|cos|tan|log|ln)(?=\s*\()", r"\\\1"), (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-    (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "), (r"(?<![\w^.{\\(])(\d+)\((-?\d+)\)$", r"\1\\cdot (\2)"), (r"^(\d+)\s*(?:\^\s*\{?)?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:st|nd|rd|th)\s*\}*$", r"\1"), (r"^([+-]?)(\d+)\s*\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?(?=\s*\\?%$)", mixed),
-    (r"^([+-]?\d[\d.]*)\s*=\s*([a-zA-Z])$", r"\2=\1"), (r"^(?:=|\\approx(?![a-zA-Z]))\s*", ""), (r"\\varnothing(?![a-zA-Z])", r"\\emptyset "), (r"\\([lgn])eq(?![a-zA-Z])", r"\\\1e "), (r"\\text\s*\{\s*infinity\s*\}|^infinity$", r"\\infty "), (r"\\mathbb\s*\{?R\}?\s*\^\s*\{?\+\}?", r"(0,\\infty)"),
-    (r"\\langle(?![a-zA-Z])", "("), (r"\\rangle(?![a-zA-Z])", ")"), (r"^([(\[\]][^;,\[\]()]+);([^;,\[\]()]+[)\]\[])$", r"\1,\2"), (r"^\]([^\]\[]+,[^\]\[]+)([\]\[])$", r"(\1\2"), (r"^([\[(][^\]\[]+,[^\]\[]+)\[$", r"\1)"),
-    (r"\\p?mod\s*\{?\s*(\d+)\s*\}?$|\(\s*(?:\\bmod|\\mod|mod|\\(?:text|mathrm)\s*\{\s*mod\s*\})\s*(\d+)\s*\)$", r"\\pmod{\1\2}"),
-    (r"^\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\\mid|\|)(.*)\\\}$", same_letter),
-    (r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))", repeating), (r"(\d*)\.(\d{0,9}?)(\d{1,9}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)()()$", repeating), (r"^([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d+)$", r"\1\\times 10^{\2}"))]
+RESPELL = [(need, re.compile(a), b) for need,a,b in (
+    (",", r"(?<=\d)(?:,\\!|\\!,|\{,\})(?=\d{3}(?!\d))", ""), (r"\!", r"\\!", ""), ("~", r"~", " "), ("{", r"(?<!\\)\{(\d{1,3}),(\d{3})(?:,(\d{3}))?\}", r"{\1\2\3}"),
+    ("\\", r"\\q?quad(?![a-zA-Z])|\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])", " "),
+    ("\\", r"\\(?:textcolor|color)\s*\{[a-z]+\}|\\(?:underline|boldsymbol|bm|bf|mathbf|mathit|rm|it|ensuremath|tiny|small|large|Large|huge|Huge|(?:big|Big|bigg|Bigg)[lr]?)(?![a-zA-Z])|\\(?:left|right)\.", ""),
+    (r"\mathrm", r"\\mathrm\s*\{\s*([a-fi-kn-ru-z])\s*\}", r"{\1}"), ("\\", rf"^{TEXT}([^{{}}]*)\}}$", lambda m: m[0] if re.search(r"[^\W\d_]{2}", m[1]) else m[1]), ("\\", rf"{TEXT}\s*[.,]?\s*\}}$", ""), ("{", r"^\{([^{},]*)\}$", r"\1"), ("{", r"\{([+-])\}", r"\1"), (" ", r"^([+-])\s+(?=[\d.])", r"\1"),
+    ("degree", r"\\(?:degree|textdegree)(?![a-zA-Z])", r"^\\circ "), ("o", r"(?<=\d)\s*\^\s*\{?o\}?$", r"^\\circ "), ("frac", r"\\(?:nice|s)frac(?![a-zA-Z])", r"\\frac"), ("frac", r"\\([dt]?)frac\s*(\d)\s*([a-zA-Z\d])(?!\w)", r"\\\1frac{\2}{\3}"), ("sqrt", r"\\sqrt\s*(\d{2,})", r"\\sqrt{\1}"), ("sqrt", r"\\sqrt\s*\[(\d*[13579])\]\s*\{-(\d+)\}", r"-\\sqrt[\1]{\2}"),
+    ("**", r"(?<=[\w)])\*\*([a-zA-Z](?![a-zA-Z])|\([^()*]*\))", r"^{\1}"), ("**", r"(?<=[\w)])\*\*(?=\d)", "^"), ("^", r"\^(\d+(?:\^\d+)+)", tower), ("^-", r"\^(-\d+)", r"^{\1}"), ("pi", r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "), ("(", r"(?<![\\a-zA-Z])(exp|sin|cos|tan|log|ln)(?=\s*\()", r"\\\1"), ("sqrt", r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    ("10", r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "), ("(", r"(?<![\w^.{\\(])(\d+)\((-?\d+)\)$", r"\1\\cdot (\2)"), ("%", r"^([+-]?)(\d+)\s*\\[dt]?frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?(?=\s*\\?%$)", mixed),
+    *((end, rf"^(\d+)\s*(?:\^\s*\{{?)?\s*(?:{TEXT})?\s*{end}\s*\}}*$", r"\1") for end in ("st", "nd", "rd", "th")),
+    ("=", r"^([+-]?\d[\d.]*)\s*=\s*([a-zA-Z])$", r"\2=\1"), ("=", r"^=\s*", ""), (r"\approx", r"^\\approx(?![a-zA-Z])\s*", ""), (r"\varnothing", r"\\varnothing(?![a-zA-Z])", r"\\emptyset "), ("eq", r"\\([lgn])eq(?![a-zA-Z])", r"\\\1e "), ("infinity", r"\\text\s*\{\s*infinity\s*\}|^infinity$", r"\\infty "), (r"\mathbb", r"\\mathbb\s*\{?R\}?\s*\^\s*\{?\+\}?", r"(0,\\infty)"),
+    (r"\langle", r"\\langle(?![a-zA-Z])", "("), (r"\rangle", r"\\rangle(?![a-zA-Z])", ")"), (";", r"^([(\[\]][^;,\[\]()]+);([^;,\[\]()]+[)\]\[])$", r"\1,\2"), ("]", r"^\]([^\]\[]+,[^\]\[]+)([\]\[])$", r"(\1\2"), ("[", r"^([\[(][^\]\[]+,[^\]\[]+)\[$", r"\1)"),
+    ("mod", r"\\p?mod\s*\{?\s*(\d+)\s*\}?$|\(\s*(?:\\bmod|\\mod|mod|\\(?:text|mathrm)\s*\{\s*mod\s*\})\s*(\d+)\s*\)$", r"\\pmod{\1\2}"),
+    (r"\{", r"^\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\\mid|\|)(.*)\\\}$", same_letter),
+    (".", r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))", repeating), (".", r"(\d*)\.(\d{0,9}?)(\d{1,9}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)()()$", repeating),
+    ("e", r"^([+-]?\d+(?:\.\d*)?)e([+-]?\d+)$", r"\1\\times 10^{\2}"), ("E", r"^([+-]?\d+(?:\.\d*)?)E([+-]?\d+)$", r"\1\\times 10^{\2}"))]
 DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 TRIG = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 
 def respell(s):
     "Bring a formula closer to one spelling; degrees become numbers inside sine and cosine only"
     if re.search(r"(?<!\\)\\\\[a-zA-Z]{2,}", s) and not re.search(r"(?<!\\)(?:\\\\)*\\[a-zA-Z{]", s): s = s.replace(r"\\", "\\")
-    for pattern,new in RESPELL: s = pattern.sub(new, s)
-    s = rising(s)
+    for need,pattern,new in RESPELL:
+        if need in s: s = pattern.sub(new, s)
+    if ">" in s or r"\g" in s: s = rising(s)
     return DEGREES.sub(r"\\frac{\\pi}{180}", s) if TRIG.search(s) else s
 
 # %% ../nbs/01fa_spelling.ipynb #cla1m001
@@ -129,7 +133,7 @@ def tidy(
     if s.isascii() and s.isdigit(): return s
     s = re.sub(r"(\s)\s+", r"\1", to_ascii(s))
     s = PERCENT.sub(r"\\%", TIMES.sub(lambda m: rf"\times {MANY[m[2]]}{m[1]}", s))
-    s = claim(s)
+    if re.search("[a-z]{2}", s): s = claim(s)
     if is_prose(s): return re.sub(r"(?<=[a-z] )\+(?=\d+$)", "", s.strip())
     s = unwrap(DROP.sub(" ", respell(unwrap(s))))
     if s.count("$") == 1: s = s.replace("$", "")
