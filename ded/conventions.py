@@ -63,7 +63,7 @@ def same_ratio(gold, answer):
 
 # %% ../nbs/01fb_conventions.ipynb #d6fa3a29
 KINDS = {"length": "nm nanometer|mm millimeter millimetre|cm centimeter centimetre|m meter metre|km kilometer kilometre|in inch inche|ft foot feet|yd yard|mile mi", "mass": "mg milligram|g gram|kg kilogram kilo|ton tonne|oz ounce|lb pound", "time": "ms millisecond|s sec second|min minute|h hr hour|day|week|month|year",
-         "volume": "ml milliliter millilitre|l liter litre|gallon|quart|pint|cup", "money": "dollar usd|cent|euro eur €|gbp £|yen jpy ¥|rupee ₹|nickel|dime", "angle": "degree ° deg|radian rad", "heat": "celsius C|fahrenheit F|kelvin K", "area": "acre|hectare", "force": "N newton|kN", "power": "W watt|kW kilowatt", "energy": "J joule|kJ",
+         "volume": "ml mL milliliter millilitre|l L liter litre|gallon|quart|pint|cup", "money": "dollar usd|cent|euro eur €|gbp £|yen jpy ¥|rupee ₹|nickel|dime", "angle": "degree ° deg|radian rad", "heat": "celsius C|fahrenheit F|kelvin K", "area": "acre|hectare", "force": "N newton|kN", "power": "W watt|kW kilowatt", "energy": "J joule|kJ",
          "count": "unit|people|person|way|child children|man men|woman women", "day half": "am a.m|pm p.m", "share": "%"}
 UNIT = {name: (kind, names.split()[0]) for kind,several in KINDS.items() for names in several.split("|") for name in names.split()}
 
