@@ -23,17 +23,16 @@ def start(
     model:str, # Folder or hub name
     tensor:int=1, # GPUs that share one copy of the model
     room:int=None, # Longest prompt and reply together, tokens
+    cpu:bool=False, # Without a GPU
     **more, # Passed on to `vllm.LLM`
 ): # `vllm.LLM`
     "Start vLLM with nothing left to its defaults that could change a draw"
     for k,v in dict(VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="ERROR", VLLM_WORKER_MULTIPROCESSING_METHOD="spawn").items(): os.environ.setdefault(k, v)
-    import torch
-    small = {} if torch.cuda.is_available() else dict(enforce_eager=True)
-    if small: os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **os.environ})
+    if cpu: os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **os.environ})
     try: from vllm import LLM
     except ImportError as e: raise DedError(f"{WITHOUT} ({e})" if importlib.util.find_spec("vllm") else WITHOUT) from None
-    fixed = dict(enable_prefix_caching=True, generation_config="vllm", trust_remote_code=False, seed=0, disable_log_stats=True)
-    try: return LLM(model=model, tensor_parallel_size=tensor, max_model_len=room, **{**fixed, **small, **more})
+    fixed = dict(enable_prefix_caching=True, generation_config="vllm", trust_remote_code=False, seed=0, disable_log_stats=True, enforce_eager=cpu)
+    try: return LLM(model=model, tensor_parallel_size=tensor, max_model_len=room, **{**fixed, **more})
     except Exception as e: raise DedError(f"{model}: vLLM cannot serve it ({type(e).__name__}: {str(e)[:160]}); its own messages are above, or use another backend") from None
 
 def settings(row, how, stop):
@@ -63,6 +62,7 @@ def weights(
 def visible()->list: # As CUDA_VISIBLE_DEVICES names them
     "The GPUs that this process may use"
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None: return [g for g in given.split(",") if g]
+    if version("torch").endswith("+cpu"): return []
     import torch
     return [str(i) for i in range(torch.cuda.device_count())]
 
@@ -227,8 +227,8 @@ class Offline:
         **more, # Passed on to `vllm.LLM`: dtype, gpu_memory_utilization, ...
     ):
         check(importlib.util.find_spec("vllm"), WITHOUT)
-        self.identity = identity(config, more.get("dtype"))
-        self.model, self.tok, self.config, self.more, (gpus,memory) = model, tok, config, dict(more, dtype=self.identity["dtype"]), machine()
+        self.identity,(gpus,memory) = identity(config, more.get("dtype")),machine()
+        self.model, self.tok, self.config, self.more = model, tok, config, dict(more, dtype=self.identity["dtype"], cpu=not gpus)
         self.tensor = tensor or spread(weights(model), gpus, memory)[0]
         self.data = data or max(1, gpus//self.tensor)
         check(not gpus or self.tensor*self.data<=gpus, f"{self.data} copies on {self.tensor} GPUs each, and {gpus} are here; ask for fewer", UsageError)

@@ -1,5 +1,5 @@
 "Draws from a server: every request ends in a row or in a listed cause, nothing is lost or doubled, and the exit status says which"
-import importlib.util, json, random, signal, subprocess, sys, time
+import importlib.util, json, os, random, signal, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded, sh
 from fake_server import serving, stats
@@ -193,7 +193,7 @@ needs_none = pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, re
 @pytest.fixture
 def fake_vllm(tmp_path, monkeypatch):
     "A stand-in for vLLM in the processes that hold it; gives what was started"
-    for name,text in {"vllm/__init__.py": VLLM, "vllm/sampling_params.py": "class RequestOutputKind: FINAL_ONLY = 2", "torch/__init__.py": "class cuda: is_available = staticmethod(lambda: False)",
+    for name,text in {"vllm/__init__.py": VLLM, "vllm/sampling_params.py": "class RequestOutputKind: FINAL_ONLY = 2",
                       "vllm-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: vllm\nVersion: 0.1\n", "vllm-0.1.dist-info/top_level.txt": "vllm\n"}.items():
         (tmp_path/name).parent.mkdir(exist_ok=True)
         (tmp_path/name).write_text(text)
@@ -263,6 +263,38 @@ def test_an_interrupted_draw_leaves_no_engine(tmp_path, monkeypatch, fake_vllm):
         offline(max_tokens=40)
         assert len(fake_vllm())==1
     assert KEPT["copies"] is None
+
+def test_a_model_too_large_for_one_gpu_is_loaded_onto_several(monkeypatch):
+    import ded.rollout, transformers
+    module, load, asked = sys.modules["ded.rollout"], transformers.AutoModelForCausalLM.from_pretrained, []
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *args, **how: asked.append(how.get("device_map")) or load(*args, **how))
+    for gpus,size in ((0, 689e9), (8, 29e9), (8, 65.6e9), (8, 689e9)):
+        monkeypatch.setattr(module, "machine", lambda: (gpus, 80e9))
+        monkeypatch.setattr(module, "weights", lambda model: size)
+        if size<600e9 or not gpus: module.load.__wrapped__(STUDENT)
+        else:
+            with pytest.raises(DedError, match="689 GB of weights do not fit"): module.load.__wrapped__(STUDENT)
+    assert asked==[None, None, "auto"]
+
+DRAW = """
+import multiprocessing, os
+from ded.rollout import rollout
+def die(rows):
+    if not rows: return False
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    os.kill(os.getpid(), 9)
+if __name__=="__main__": rollout(MODEL, [dict(id="q", question="b:7?b")], 600, backend="vllm", max_tokens=40, progress=False, enough=die)
+"""
+
+@needs_none
+def test_a_copy_ends_with_the_process_that_feeds_it(tmp_path, fake_vllm):
+    "Killed after its first reply, with more than a window of rows to draw"
+    (tmp_path/"draw.py").write_text(DRAW.replace("MODEL", repr(STUDENT)))
+    done = subprocess.run([sys.executable, tmp_path/"draw.py"], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=f"{tmp_path}:{ROOT}"), timeout=120)
+    assert done.returncode==-signal.SIGKILL, done.stderr
+    copy, end = int(done.stdout), time.monotonic()+10
+    while os.path.exists(f"/proc/{copy}/exe") and time.monotonic()<end: time.sleep(.1)
+    assert not os.path.exists(f"/proc/{copy}/exe")
 
 @needs_none
 def test_rows_of_vllm_are_the_same_rows_on_ray(tmp_path, fake_vllm):
