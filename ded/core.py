@@ -356,12 +356,12 @@ class Preset:
     banner: str = "" # Written across every exhibit
     world: tuple = () # How the recipes of the small world are changed, as pairs (`ded.cards.resized`); empty takes its models as they lie
     seeds: int = 1 # Runs, unless asked for otherwise
-    jobs: int = 2 # Notebooks at the same time, at most; `DED_JOBS` overrides it
+    jobs: int = 2 # Notebooks at the same time, at most, each with one GPU; a single one has all GPUs; `DED_JOBS` overrides it
     budget_s: int = 1800 # Wall time allowed for the run, seconds; 0 is not bounded
 
 # %% ../nbs/00_core.ipynb #867d89c7
 PAPER = Preset("paper", draws=16, pass_draws=16, tau=.5, keep=5, max_tok=16384, gen_tokens=32768, max_len=16384, temperature=.6, student_temperature=.6,
-               top_p=.95, lr=1e-5, models="models/{}", sets="sets", backend="vllm", budget_s=0)
+               top_p=.95, lr=1e-5, models="models/{}", sets="sets", backend="vllm", jobs=1, budget_s=0)
 GPU = Preset("gpu", draws=16, rl_steps=20, rl_prompts=16, rl_group=16, batch_gen=2048, models="gpu/world/{}", world=(("width",320),("layers",6),("batch",64)), seeds=3, jobs=14, budget_s=540)
 PRESETS = {p.name: p for p in [
     Preset("smoke", pool=40, draws=3, pass_draws=3, tau=.5, keep=2, gen_tokens=160, epochs=2, bench_cap=12, bench_draws=2, rl_steps=2, rl_prompts=4, rl_group=2, texts=12, budget_s=300),
@@ -371,7 +371,7 @@ PRESETS = {p.name: p for p in [
             world=(("width",64),("layers",2),("batch",8),("share",.0004)), jobs=2, banner="TRY-OUT of preset gpu: a world hardly trained, the bundled models on a handful of questions; no number here is a result", budget_s=0),
     PAPER,
     replace(PAPER, name="rehearsal", pool=8, draws=4, pass_draws=2, keep=3, gen_tokens=24, epochs=2, batch=4, bench_cap=2, bench_draws=2, texts=4, models="rehearsal/models/stand-in-{}", sets="rehearsal/sets", teachers="replay",
-            backend="auto", banner="REHEARSAL: made-up questions, tiny untrained models, replayed trajectories; no number here is a result", budget_s=360)]}
+            backend="auto", jobs=2, banner="REHEARSAL: made-up questions, tiny untrained models, replayed trajectories; no number here is a result", budget_s=360)]}
 
 def get_preset(name:str)->Preset:
     "Look a preset up"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'ELSEWHERE', 'check_model', 'reader', 'load', 'model_hash', 'render', 'prompt_ids', 'template_hash',
-           'opening', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing', 'rollout', 'budget',
-           'stream', 'longest_first', 'settled']
+           'opening', 'unseen', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing', 'rollout',
+           'budget', 'stream', 'longest_first', 'settled']
 
 # %% ../nbs/03_rollout.ipynb #5102cd4a
 import hashlib, json, os, tempfile, time
@@ -13,6 +13,7 @@ from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 from .core import *
+from .offline import machine, spread, weights
 from .sampler import FAST, Fast
 
 # %% ../nbs/03_rollout.ipynb #9263e307
@@ -50,9 +51,10 @@ def load(
     from transformers.utils import logging
     logging.disable_progress_bar()
     tok, _ = reader(model)
-    try: lm = AutoModelForCausalLM.from_pretrained(model, dtype=dtype if dtype=="auto" else getattr(torch, dtype), trust_remote_code=False)
+    where = dict(device_map="auto") if spread(weights(model), *machine())[0]>1 else {}
+    try: lm = AutoModelForCausalLM.from_pretrained(model, dtype=dtype if dtype=="auto" else getattr(torch, dtype), trust_remote_code=False, **where)
     except (OSError, ValueError) as e: raise _unloaded(model, e) from None
-    return lm.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tok
+    return (lm if where else lm.to("cuda" if torch.cuda.is_available() else "cpu")).eval(), tok
 
 # %% ../nbs/03_rollout.ipynb #b817ee7f
 @lru_cache
@@ -88,6 +90,12 @@ def opening(
     "What of a reply the template has already written; it belongs to the text of the row"
     i = prompt.rfind("<think>")
     return prompt[i:] if i>=0 and not prompt[i+7:].strip() else ""
+
+def unseen(
+    text:str, # Of a reply whose prompt a server rendered
+)->str: # `<think>`, or nothing
+    "The opening that the reply itself shows to be missing: it closes a thought that it never began"
+    return "<think>" if "</think>" in text and "<think>" not in text else ""
 
 # %% ../nbs/03_rollout.ipynb #86eddbc3
 def row_seed(seed, qid, k): return int.from_bytes(hashlib.sha256(f"{seed}/{qid}/{k}".encode()).digest()[:6], "big")
@@ -150,7 +158,8 @@ def elsewhere(model, backend, tokenizer="", **where):
 
 def _row(model, r, text, **got):
     "A trace row from a planned one and what was drawn"
-    start = opening(r.get("prompt", ""))
+    start = opening(r["prompt"]) if "prompt" in r else unseen(text)
+    if start and "prompt" not in r: got["opened"] = start
     whole = text if text.startswith("<think>") else start+text
     return dict({k: r[k] for k in ("key","id","k","seed","template")}, model=Path(model).name, text=whole, **got)
 

@@ -8,8 +8,8 @@ __all__ = ['ROLES', 'HUB', 'BUNDLED', 'SHIFT_BENCHES', 'model_dir', 'asking', 'a
            'sources', 'metric_of', 'drawn_from', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus',
            'program_corpus', 'epochs_of', 'train_stage', 'run_train', 'arm_model', 'score_stage', 'run_score', 'asked',
            'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials', 'choose_stage', 'run_choose', 'chosen', 'readers',
-           'probe_stage', 'run_probe', 'shift_stage', 'states_of', 'run_shift', 'variants', 'least_apart', 'vary_stage',
-           'run_vary', 'stage_of', 'do', 'pending', 'weight', 'clear', 'world_dir']
+           'probe_stage', 'read_by', 'run_probe', 'shift_stage', 'states_of', 'run_shift', 'variants', 'least_apart',
+           'vary_stage', 'run_vary', 'stage_of', 'do', 'pending', 'weight', 'clear', 'world_dir']
 
 # %% ../nbs/08b_study.ipynb #83274bbb
 import ast, inspect, json, random, shutil, textwrap
@@ -22,6 +22,7 @@ from .skills import boxed, second_try
 from .tasks import *
 from . import tasks
 from .sets import Published, replay
+from .offline import kept
 from .rollout import *
 from .verify import verify
 from .selection import *
@@ -271,15 +272,20 @@ def chosen(cfg):
 
 # %% ../nbs/08b_study.ipynb #aa18af3d
 def readers(teacher): return [a.student for a in map(ARMS.get, TRIED) if a.teacher==teacher and a.domain=="math"]
-def probe_stage(cfg, seed, teacher): return stage(run_probe, cfg, seed, teacher, [traces_stage(cfg, seed, teacher), *(model_dir(cfg, m) for m in (teacher, *readers(teacher)))], ("analysis",))
+def probe_stage(cfg, seed, teacher): return stage((run_probe, read_by), cfg, seed, teacher, [traces_stage(cfg, seed, teacher), *(model_dir(cfg, m) for m in (teacher, *readers(teacher)))], ("analysis",), backend=cfg.backend)
+
+def read_by(cfg, name, of, traces, qs):
+    "Entropy and surprisal of a model over trajectories from the engine, else what `of` gives"
+    model = str(model_dir(cfg, name))
+    return told_by_engine(model, traces, qs) if cfg.backend=="vllm" else of(model, traces, qs)
 
 def run_probe(st, cfg, seed, teacher):
     "Token entropy of a teacher over its own trial trajectories, and their surprisal to the students it is tried on"
     traces,qs = traces_stage(cfg, seed, teacher).read("traces.jsonl"),pool_stage(cfg, seed).read("pool.jsonl")
-    h = token_entropy(str(model_dir(cfg, teacher)), traces, qs)
+    h = read_by(cfg, teacher, token_entropy, traces, qs)
     st.write("entropy.csv", [dict(teacher=teacher, **entropy_stats(h))])
     st.write("entropy_hist.csv", [dict(teacher=teacher, **b) for b in entropy_hist(h)])
-    told = {s: flat(r["surprisal"] for r in token_surprisal(str(model_dir(cfg, s)), traces, qs)) for s in readers(teacher)}
+    told = {s: flat(r["surprisal"] for r in read_by(cfg, s, token_surprisal, traces, qs)) for s in readers(teacher)}
     st.write("surprisal.csv", [dict(student=s, teacher=teacher, tokens=len(x), mean=float(x.mean())) for s,x in told.items()])
 
 # %% ../nbs/08b_study.ipynb #c34c5a3e
@@ -367,7 +373,7 @@ def do(
     names:str="", # Comma list of arms, teachers or pools
 )->list: # The finished stages
     "Do what a notebook is about, for each name that is not done"
-    return [once(*stage_of(step, preset, seed, n)) for n in names.split(",")]
+    with kept(): return [once(*stage_of(step, preset, seed, n)) for n in names.split(",")]
 
 # %% ../nbs/08b_study.ipynb #1d04be97
 def _done(step, preset, seed, name):
