@@ -232,14 +232,14 @@ def train_base(
     out:Path, # Folder of the finished model; the state lies beside it
     parent:Path=None, # Checkpoint to fork from
     every:int=200, # Steps between saved states
-    makers:int=None, # Processes that make batches ahead; None takes 3 beside a GPU, 1 for a short training, and none beside a CPU
+    makers:int=None, # Processes that make batches ahead; None takes 3 beside a GPU, 2 for a short training, and none beside a CPU
     log=print, # Called with one line of progress
 )->Path: # `out`
     "Train a trunk or a fork; resumes from its last state"
     import torch
     from transformers import AutoModelForCausalLM
     out,device = Path(out),"cuda" if torch.cuda.is_available() else "cpu"
-    if makers is None: makers = 0 if device=="cpu" else 3 if r.tokens>5_000_000 else 1
+    if makers is None: makers = 0 if device=="cpu" else 3 if r.tokens>5_000_000 else 2
     tok = make_tokenizer()
     model = (AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32) if parent else make_model(r.family, len(tok), r.width, r.layers, r.seed)).to(device)
     model.set_attn_implementation("eager")

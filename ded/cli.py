@@ -398,14 +398,14 @@ def doctor(
 ):
     "Versions, threads, number formats, GPU, free disk, and what is missing"
     import importlib.util, platform, torch
-    from ded.needs import lacking
+    from ded.needs import lacking, optional
     root = home()
     near = next(p for p in (root, *root.parents) if p.exists())
     needs = ["torch","transformers","trl","datasets","papermill","ipykernel","matplotlib","rapidfuzz","datasketch","math_verify","reasoning_gym","sklearn"]
     lacks = [m for m in needs if importlib.util.find_spec(m) is None]
     system = sys.platform.startswith("linux") and platform.machine()=="x86_64" and (3,11)<=sys.version_info[:2]<=(3,12)
     return dict(**versions(), threads=torch.get_num_threads(), cores=os.cpu_count(), bf16_fast=_bf16(torch), cuda=torch.cuda.is_available() and torch.cuda.get_device_name(),
-                DED_HOME=str(root), writable=os.access(near, os.W_OK), free_gb=round(shutil.disk_usage(near).free/1e9, 1), preset=preset,
+                DED_HOME=str(root), writable=os.access(near, os.W_OK), free_gb=round(shutil.disk_usage(near).free/1e9, 1), preset=preset, optional=optional(preset),
                 failed=lacking(preset) + [f"{m}: not installed; run `make install`" for m in lacks] + ([] if system else [f"{sys.platform} {platform.machine()} with Python {platform.python_version()}: not supported; use Linux x86-64 and Python 3.11 or 3.12"])
                        + ([] if os.access(near, os.W_OK) else [f"{near}: not writable; set DED_HOME to a folder that is"]))
 
@@ -428,9 +428,9 @@ def told_by(selection):
 
 # %% ../nbs/09a_cli.ipynb #da614e35
 def plan(
-    preset:Literal["paper","gpu"]="paper", # Whose; gpu counts seconds by steps and takes none of the options below, and the others run in minutes
+    preset:Literal["paper","gpu"]="paper", # Whose; gpu counts seconds and takes none of the options below; the others run in minutes
     gpu:Literal["h100","h200","h800","a100"]="h200", # Datasheet values to count with
-    gpus:int=8, # Of them, on one machine
+    gpus:int=8, # Of them
     mfu:float=.36, # Share of the datasheet's operations that training reaches
     decoding:float=.5, # Share of the memory bound that sampling reaches
     price:float=0., # Of a GPU-hour, in any currency; 0 leaves cost out
@@ -438,16 +438,15 @@ def plan(
 ):
     "Tokens, GPU-hours, memory and disk of the paper's study, before any of it is spent"
     from ded import plan as library
-    if preset=="gpu": return library.gpu_plan()
+    if preset=="gpu":
+        check((gpu, gpus, mfu, decoding, price, out)==("h200", 8, .36, .5, 0, ""), "--preset gpu counts seconds on one GPU and takes no other option; leave them out, or ask for --preset paper", UsageError)
+        return library.gpu_plan()
+    p = library.rounded(library.plan(preset, gpu, gpus, mfu, decoding), price)
     if out:
         from ded.needs import needs_page
         from ded.report import reports_dir
         write_text(out, needs_page(gpu, gpus, reports_dir("rehearsal")/"rehearsal.log"))
-    p = library.plan(preset, gpu, gpus, mfu, decoding)
-    told = [f"{r['stage']}, {r['model']}: {r['runs']} x, {r['tokens']/1e6:,.0f} M tokens, {r['gpu_hours']:,.0f} GPU-hours, at least {r['gpus']} GPUs" for r in p["rows"]]
-    paper = "{gpu_hours:.1f} GPU-hours at a utilisation of {mfu:.0%}; the paper's {paper_gpu_hours} are a utilisation of {implied_mfu:.0%}".format(**p["paper"])
-    cost = dict(cost=round(p["gpu_hours"]*price)) if price else {}
-    return dict(p, rows=told, paper=paper, **{k: round(p[k]) for k in ("gpu_hours","wall_hours","training_state_gb","training_state_gb_per_gpu","disk_gb")}, tokens=f"{p['tokens']/1e6:,.0f} M", **cost)
+    return p
 
 # %% ../nbs/09a_cli.ipynb #52f6b297
 COMMANDS = {f.__name__.strip("_"): f for f in (reproduce, exhibits, real, load, overlap, rollout, verify, passrate, teacher, select, sft, eval_, entropy, shift, export, plan, doctor)}

@@ -362,7 +362,7 @@ class Preset:
 # %% ../nbs/00_core.ipynb #867d89c7
 PAPER = Preset("paper", draws=16, pass_draws=16, tau=.5, keep=5, max_tok=16384, gen_tokens=32768, max_len=16384, temperature=.6, student_temperature=.6,
                top_p=.95, lr=1e-5, models="models/{}", sets="sets", backend="vllm", jobs=1, budget_s=0)
-GPU = Preset("gpu", draws=16, rl_steps=20, rl_prompts=16, rl_group=16, batch_gen=2048, models="gpu/world/{}", world=(("width",320),("layers",6),("batch",64)), seeds=3, jobs=14, budget_s=540)
+GPU = Preset("gpu", draws=16, rl_steps=20, rl_prompts=16, rl_group=16, batch_gen=2048, models="gpu/world/{}", world=(("width",384),("layers",4),("batch",64),("share",.8)), seeds=3, jobs=12, budget_s=540)
 PRESETS = {p.name: p for p in [
     Preset("smoke", pool=40, draws=3, pass_draws=3, tau=.5, keep=2, gen_tokens=160, epochs=2, bench_cap=12, bench_draws=2, rl_steps=2, rl_prompts=4, rl_group=2, texts=12, budget_s=300),
     Preset("cpu", rl_steps=120),

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['QWEN25', 'SHAPES', 'PLAYS', 'GPUS', 'ROW', 'OWN', 'LONGEST', 'PRINTED', 'GUESS', 'ASKED', 'GUESSED', 'LENGTHS',
-           'DISK', 'START', 'Shape', 'Gpu', 'power', 'train_flops', 'gpu_hours', 'paper_run', 'training_parts',
+           'DISK', 'START', 'SMALL', 'Shape', 'Gpu', 'power', 'train_flops', 'gpu_hours', 'paper_run', 'training_parts',
            'sharing', 'training_gpus', 'training_fits', 'room', 'fits', 'copy_of', 'rate', 'mean_context',
            'corpus_rows', 'pass_draws', 'draws', 'merged', 'waiting', 'sampling_rows', 'training_rows', 'reading_rows',
-           'disk_gb', 'memory_needed', 'plan', 'rounded', 'gpu_steps', 'gpu_plan']
+           'disk_gb', 'memory_needed', 'plan', 'rounded', 'Allowed', 'work', 'lasts', 'gpu_training', 'gpu_scores',
+           'world_work', 'drawing', 'gpu_plan', 'arm_stages', 'gpu_memory']
 
 # %% ../nbs/08g_plan.ipynb #09b3aac4
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import gcd
 from .core import *
 from .arms import *
@@ -179,32 +180,33 @@ def merged(rows):
 
 DISK,START = 2e9,120 # Bytes per second; seconds
 
-def waiting(shape, gpus, reads=3, more=0, start=START):
-    "GPU-hours in which a machine's GPUs wait: weights read so many times, twice of it to hash them, `more` bytes written or read, an engine started"
-    return gpus*((reads*shape.weight_bytes+more)/DISK + start)/3600
+def waiting(shape, gpus, need, reads=3, more=0, start=START):
+    "GPU-hours in which the GPUs of a machine of eight, or more where a run needs them, wait: weights read so many times, twice of it to hash them, `more` bytes written or read, an engine started"
+    return max(need, min(gpus, 8))*((reads*shape.weight_bytes+more)/DISK + start)/3600
 
 def sampling_rows(cfg, g, gpus, decoding):
     "Pass rates, trial, all draws and scores"
     def row(stage, m, asked):
         shape,tokens = SHAPES[m],sum(n*l for n,l in asked)
         k = copy_of(shape, g, gpus)
-        return dict(stage=stage, model=m, tokens=tokens, gpus=fits(shape, g), gpu_hours=k*tokens/(decoding*rate(shape, g, k, mean_context(asked)))/3600, waiting=waiting(shape, gpus))
+        return dict(stage=stage, model=m, tokens=tokens, gpus=(need := fits(shape, g)), gpu_hours=k*tokens/(decoding*rate(shape, g, k, mean_context(asked)))/3600, waiting=waiting(shape, gpus, need))
     return [row(*d) for d in draws(cfg) if any(n for n,_ in d[2])]
 
 def training_rows(cfg, g, gpus, mfu):
     "Fine-tuning; the state of a checkpoint is twelve bytes a weight, and the student is gathered in fp32, cast and written again"
     def row(a):
         m,n = PLAYS[a.student],corpus_rows(cfg, a)*12431*cfg.epochs
-        return dict(stage="fine-tuning", model=m, tokens=n, gpus=training_gpus(SHAPES[m], g), gpu_hours=gpu_hours(train_flops(SHAPES[m], n, 12431), g, mfu), waiting=waiting(SHAPES[m], gpus, more=(12*cfg.epochs+10)*SHAPES[m].params))
+        return dict(stage="fine-tuning", model=m, tokens=n, gpus=(need := training_gpus(SHAPES[m], g)), gpu_hours=gpu_hours(train_flops(SHAPES[m], n, 12431), g, mfu), waiting=waiting(SHAPES[m], gpus, need, start=0, more=(12*cfg.epochs+10)*SHAPES[m].params))
     return [row(a) for a in map(ARMS.get, taking_part(cfg.name)) if a.stage not in ("none","grpo")]
 
 def reading_rows(cfg, g, gpus, mfu):
     "Entropy and surprisal of the trial's trajectories, and hidden states before and after training: forward passes, a third of training"
-    def row(stage, m, tokens, length, **how): return dict(stage=stage, model=m, tokens=tokens, gpus=fits(SHAPES[m], g), gpu_hours=gpu_hours(train_flops(SHAPES[m], tokens, length)/3, g, mfu), waiting=waiting(SHAPES[m], gpus, start=0, **how))
+    def row(stage, m, tokens, length, **how):
+        return dict(stage=stage, model=m, tokens=tokens, gpus=(need := fits(SHAPES[m], g)), gpu_hours=gpu_hours(train_flops(SHAPES[m], tokens, length)/3, g, mfu), waiting=waiting(SHAPES[m], gpus, need, **how))
     tried = [(PLAYS[a.teacher], PLAYS[a.student]) for a in map(ARMS.get, TRIED) if a.domain=="math"]
     read = [("entropy", t, t) for t in map(PLAYS.get, TEACHERS)] + [("surprisal", s, t) for t,s in tried]
     texts = 4*128*sum(min(cfg.texts, PARTS[b].n) for s in ("aime","broad") for b in SETS[s])
-    return [row(stage, m, cfg.pool*LENGTHS[t], LENGTHS[t]) for stage,m,t in read] + [row("shift", PLAYS[ARMS[a].student], texts, 128, reads=6) for a in MOVED if a in taking_part(cfg.name)]
+    return [row(stage, m, cfg.pool*LENGTHS[t], LENGTHS[t]) for stage,m,t in read] + [row("shift", PLAYS[ARMS[a].student], texts, 128, reads=6, start=0) for a in MOVED if a in taking_part(cfg.name)]
 
 # %% ../nbs/08g_plan.ipynb #0a51082d
 def disk_gb(cfg):
@@ -248,31 +250,108 @@ def rounded(
     return dict(p, rows=rows, paper={k: round(v, 3) for k,v in p["paper"].items()}, **{k: round(p[k]) for k in ("tokens","gpu_hours","wall_hours")}, **(dict(cost=round(p["gpu_hours"]*price)) if price else {}))
 
 # %% ../nbs/08g_plan.ipynb #7ce9473b
-def gpu_steps(cfg, a):
-    "Optimiser steps and sampling columns of an arm"
-    rows = cfg.rl_steps*cfg.batch//cfg.epochs if a.stage=="grpo" else a.keep*cfg.pool if a.rows>1 or a.draws==0 and a.stage=="right" else corpus_rows(cfg, a)
-    drawn = sum(BENCHES[b].n*(cfg.bench_draws or BENCHES[b].k) for s in a.asks for b in SETS[s])
-    columns = cfg.gen_tokens*-(-drawn//cfg.batch_gen)
-    return 0 if a.stage=="none" else -(-rows//cfg.batch)*cfg.epochs, columns, cfg.rl_steps*cfg.gen_tokens if a.stage=="grpo" else 0
+@dataclass(frozen=True)
+class Allowed:
+    "Seconds that are allowed for; `busy` is the GPU's own share"
+    step:tuple = (.006, .0025) # A training step: at all, and for each layer
+    step_busy:tuple = (.0003, .0009)
+    column:tuple = (.0011, .00065) # A token of every running reply
+    column_busy:tuple = (.00015, .00012)
+    row:float = .0003 # A reply: text, log, judgement
+    program:float = .003 # A program that is tried, on a core
+    batch:float = .035 # A batch of the world's training, on a core
+    start:float = 8 # A notebook, until it begins to work
+    share:float = .75 # Of the GPU's time that reaches many processes
+    cores:int = 16
+
+def work(
+    allowed:Allowed,
+    layers:int, # Of the model
+    steps:int=0, # Of training
+    columns:int=0, # Tokens of every running reply
+    rows:int=0, # Replies
+    programs:int=0, # Among them
+    own:float=2, # Other seconds: weights are read, results written
+    makers:int=0, # Processes that make batches
+)->tuple: # Seconds: alone, on the GPU, on cores
+    "What a name takes"
+    each = lambda pair: pair[0]+layers*pair[1]
+    step = max(each(allowed.step), allowed.batch/makers) if makers else each(allowed.step)
+    alone = own + steps*step + columns*each(allowed.column) + rows*allowed.row + programs*allowed.program/2
+    return alone, steps*each(allowed.step_busy) + columns*each(allowed.column_busy), alone + programs*allowed.program/2 + bool(makers)*steps*allowed.batch
+
+def lasts(
+    allowed:Allowed,
+    names:list, # As from `work`
+    kernels:int, # Notebooks at the same time
+)->float: # Seconds
+    "A stage"
+    alone,gpu,cores = zip(*names)
+    return allowed.start + max(*alone, sum(alone)/min(kernels, len(names)), sum(gpu)/allowed.share, sum(cores)/allowed.cores)
+
+# %% ../nbs/08g_plan.ipynb #0f6db8da
+SMALL = {"right": 858, "hard": 285, "random-hard": 285, "any": 1568, "self": 807, "code-right": 670, "code-hard": 96, "code-diverse": 555, "tau-0": 586, "tau-25": 2032, "tau-50": 2913, "tau-100": 3725, "m-2": 558, "m-4": 1112, "p-1": 370, "p-2": 719, "p-8": 2239}
+
+def gpu_training(cfg, a):
+    "Steps and columns of an arm's training"
+    if a.stage=="none": return dict(steps=0)
+    rows = SMALL.get(a.name) or (round(a.rows*cfg.pool) if a.rows else 1332 if a.stage=="diverse" else cfg.pool)
+    fine = dict(steps=-(-(cfg.pool if a.all_steps else rows)//cfg.batch)*cfg.epochs)
+    return dict(steps=cfg.rl_steps*-(-cfg.rl_prompts*cfg.rl_group//cfg.batch), columns=cfg.rl_steps*cfg.gen_tokens) if a.stage=="grpo" else fine
+
+def gpu_scores(cfg, a):
+    "Columns, replies and programs of an arm's scores: questions with equally many draws share batches, and the second try has its own"
+    asked = [BENCHES[b] for s in a.asks for b in SETS[s]]
+    drawn = {k: sum(b.n*k for b in asked if b.k==k) for k in {b.k for b in asked}}
+    batches = sum(-(-n//cfg.batch_gen) for n in drawn.values()) + ("ood" in a.asks)
+    return dict(columns=cfg.gen_tokens*batches, rows=sum(drawn.values()), programs=sum(b.n*b.k for b in asked if b.skill in ("code","do","fix")))
+
+# %% ../nbs/08g_plan.ipynb #9fde3f5d
+def world_work(cfg, allowed):
+    "The two trunks, each in two parts, and the forks; every model gets a card"
+    sizes = dict(cfg.world)
+    layers,card = sizes["layers"],dict(columns=2*cfg.gen_tokens, rows=sum(n for _,n,_ in CARD_SETS.values()), programs=sum(n for s,n,_ in CARD_SETS.values() if s in ("code","do","fix")))
+    def made(*names, makers):
+        steps = sum(round(RECIPES[n].tokens*sizes.get("share", 1)/(sizes["batch"]*110)) for n in names)
+        return work(allowed, layers, steps, own=8, makers=makers, **{k: len(names)*v for k,v in card.items()})
+    return [made("trunk-a1", "trunk-a", makers=3), made("trunk-c1", "trunk-c", makers=3)], [made(n, makers=2) for n in (*STUDENTS, *TEACHERS)]
+
+def drawing(cfg, n, allowed, layers, programs=False):
+    "A pool's or a teacher's replies"
+    return work(allowed, layers, columns=cfg.gen_tokens*-(-n//cfg.batch_gen), rows=n, programs=n*programs)
 
 def gpu_plan(
     preset:str="gpu", # Whose arms, seeds and sizes
-    step_s:float=.025, # A training step
-    column_s:float=.005, # A token of every running reply
-    start_s:float=15, # A notebook, until it begins to work
-)->dict: # rows (stage, runs, seconds), their sum, the budget
+    allowed:Allowed=Allowed(), # Seconds for steps, columns, replies
+)->dict: # rows (stage, runs, seconds, of which the GPU is busy), their sum, the budget, memory, the allowances
     "Seconds of the run on one GPU"
     cfg = get_preset(preset)
-    world = dict(cfg.world)
-    made = {n: RECIPES[n].tokens/(world.get("batch", 32)*110)*step_s for n in RECIPES}
-    trunk = max(made["trunk-a1"]+made["trunk-a"], made["trunk-c1"]+made["trunk-c"])
-    work = [(a, gpu_steps(cfg, a)) for i in range(cfg.seeds) for a in map(ARMS.get, taking_part(preset, i))]
-    def stage(times): return start_s + max(max(times), sum(times)/cfg.jobs)
-    pool_s = cfg.gen_tokens*column_s*-(-cfg.pool*cfg.pass_draws//cfg.batch_gen)
-    rows = [("10_world", 9, 2*start_s + trunk + max(t for n,t in made.items() if "trunk" not in n)), ("10a_pool", 4*cfg.seeds, stage([pool_s]*4*cfg.seeds)), ("11_traces", 10*cfg.seeds, 2*start_s+2*pool_s)]
-    rows += [("12_corpus", len(work), 2*start_s)]
-    for group,arms in (("trial", [w for w in work if w[0].name in TRIED+UNTRAINED]), ("main", [w for w in work if w[0].name not in TRIED+UNTRAINED])):
-        rows += [(f"13_train-{group}", len(arms), stage([2+n*step_s+d*column_s for _,(n,_,d) in arms])), (f"14_score-{group}", len(arms), stage([2+c*column_s for _,(_,c,_) in arms]))]
-    rows += [(n, 1, start_s+5) for n in ("15_choose","16_probe","17_shift","18_vary","exhibits")]
-    rows = [dict(stage=s, runs=n, seconds=round(t)) for s,n,t in rows]
-    return dict(preset=preset, rows=rows, seconds=sum(r["seconds"] for r in rows), budget_s=cfg.budget_s, allowed=dict(step_s=step_s, column_s=column_s, start_s=start_s, kernels=cfg.jobs))
+    layers,seeds = dict(cfg.world)["layers"],range(cfg.seeds)
+    together = cfg.jobs//cfg.seeds*cfg.seeds
+    arms = [a for i in seeds for a in map(ARMS.get, taking_part(preset, i))]
+    trial,main = ([a for a in arms if (a.name in TRIED+UNTRAINED)==x] for x in (True, False))
+    draw = lambda n, code: drawing(cfg, n, allowed, layers, code)
+    (trunks,forks),rest = world_work(cfg, allowed),lambda n, own: [work(allowed, layers, own=own)]*n
+    stages = [("10_world-trunks", trunks), ("10_world", forks), ("10a_pool", [draw(cfg.pool*pass_draws(cfg, p.split("@")[0]), p.endswith("code")) for i in seeds for p in members("10a_pool", i, preset)]),
+              ("11_traces-trial", [draw(cfg.pool, code) for i in seeds for t in TEACHERS for code in (False, True)]), ("12_corpus-trial", rest(len(TRIED)*cfg.seeds, .5)), *arm_stages(cfg, allowed, layers, "trial", trial), ("15_choose", rest(1, 1)),
+              ("11_traces-main", [draw(cfg.pool*(cfg.draws-1), code) for i in seeds for code in (False, True)]), ("12_corpus-main", rest(len(main), 1.5)), *arm_stages(cfg, allowed, layers, "main", main),
+              ("16_probe", rest(4, 5)), ("17_shift", rest(len(set(MOVED)&set(taking_part(preset))), 3)), ("18_vary", rest(1, 20)), ("exhibits", rest(4, 15))]
+    rows = [dict(stage=s, runs=len(names), seconds=round(lasts(allowed, names, together)), gpu_busy=round(sum(n[1] for n in names))) for s,names in stages]
+    return dict(preset=preset, rows=rows, seconds=sum(r["seconds"] for r in rows), gpu_busy=sum(r["gpu_busy"] for r in rows), budget_s=cfg.budget_s, **gpu_memory(cfg), allowed=dict(asdict(allowed), kernels=cfg.jobs))
+
+def arm_stages(cfg, allowed, layers, group, arms):
+    "Training and scores of a group of arms"
+    trained = [work(allowed, layers, **gpu_training(cfg, a)) for a in arms if a.stage!="none"]
+    return (f"13_train-{group}", trained), (f"14_score-{group}", [work(allowed, layers, **gpu_scores(cfg, a)) for a in arms])
+
+# %% ../nbs/08g_plan.ipynb #8f5f20f7
+def gpu_memory(
+    cfg:Preset, # The preset
+    columns:int=128, # Of a prompt, at most
+)->dict: # Whole GB
+    "Memory of a run on one GPU"
+    sizes = dict(cfg.world)
+    cache = cfg.batch_gen*(columns+cfg.gen_tokens)*2*sizes["width"]*2
+    wide,usual = (1e9+1.5*cache*n for n in (sizes["layers"], sizes["layers"]//2))
+    some = min(cfg.jobs, 2*cfg.seeds)
+    return dict(gpu_memory_gb=round((some*wide+(cfg.jobs-some)*usual)/1e9), memory_gb=4+3*cfg.jobs)
