@@ -20,7 +20,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
 from .core import DedError, write_rows, write_text
-from .eval import avg_at_k, holm, min_detectable, paired
+from .eval import avg_at_k, holm, min_detectable, paired, worth
 from .report import Report, base_of, cell, md_table, md_text, number, own_name, paper, stamp
 
 # %% ../nbs/08c_claims.ipynb #8e8a8833
@@ -185,7 +185,7 @@ def contrast(
     d = paired(a, b, level)
     p = max(p_against(a, b, s*part.at/size) for s in (1,-1)) if part.sense=="=" else p_against(a, b, part.at/size) if part.at else d["p"]
     found = {k: size*d[v] for k,v in dict(estimate="difference", lower="lower", upper="upper").items()}
-    fewest = size*min_detectable(d["n"], d["k"]*d["seeds"], sd=SPREAD, level=level)
+    fewest = size*min_detectable(worth(a), d["k"]*d["seeds"], sd=SPREAD, level=level)
     return dict(found, detectable=fewest, p=p, **{k: d[k] for k in ("n","k","seeds","covers")}, unit="points per tenfold" if "slope" in part.a else "points")
 
 # %% ../nbs/08c_claims.ipynb #e382a210

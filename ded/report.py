@@ -16,7 +16,8 @@ from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from .core import DedError, read_csv, write_rows, write_text
-from .eval import holm, interval, min_detectable, paired
+from .eval import by_bench, holm, interval, min_detectable, paired, worth
+from .rates import scaled
 
 # %% ../nbs/08_report.ipynb #8265da65
 @lru_cache
@@ -126,19 +127,21 @@ def headed(rep, title): return f"{rep.banner.partition(':')[0]} · {title}" if r
 
 # %% ../nbs/08_report.ipynb #8a55a2b2
 def mean_length(
-    rows:list, # Score rows of one arm and benchmark
+    rows:list, # Score rows of one arm, of one benchmark or several
 )->dict: # estimate, lower and upper in tokens, n questions, k draws
-    "Mean tokens per reply, draws cut off at the limit included"
+    "Mean tokens per reply, draws cut off at the limit included; benchmarks weigh alike"
     from scipy import stats
     tok,draws = {},{}
     for r in rows:
-        tok[r["id"]] = tok.get(r["id"], 0)+r["tok"]
-        draws[r["id"]] = draws.get(r["id"], 0)+r["total"]+r["undecided"]
-    means = [tok[i]/draws[i] for i in tok if draws[i]]
-    mean,n = sum(means)/len(means), len(means)
-    half = stats.t.ppf(.975, n-1)*(sum((m-mean)**2 for m in means)/(n-1)/n)**.5 if n>1 else 0.
+        at = r["bench"],r["id"]
+        tok[at] = tok.get(at, 0)+r["tok"]
+        draws[at] = draws.get(at, 0)+r["total"]+r["undecided"]
+    asked = [i for i in tok if draws[i]]
+    means,(n,w,u) = [tok[i]/draws[i] for i in asked],scaled(len(asked), by_bench(asked))
+    mean = sum(w*means)/n
+    half = stats.t.ppf(.975, n-1)*(sum(u*(means-mean)**2)/(n-1)/n)**.5 if n>1 else 0.
     seeds = len({r["seed"] for r in rows})
-    return dict(estimate=mean, lower=mean-half, upper=mean+half, n=n, k=max(draws.values())//seeds, seeds=seeds)
+    return dict(estimate=float(mean), lower=float(mean-half), upper=float(mean+half), n=len(asked), k=max(draws.values())//seeds, seeds=seeds)
 
 # %% ../nbs/08_report.ipynb #1624e383
 def base_of(rep, arm):
@@ -246,8 +249,9 @@ def detectable(
     "The smallest differences that a paired comparison shows with 80 % power"
     found = []
     for b in benches:
-        d = next((interval(rows) for a in rep.arms if (rows := rep.pooled(a, b))), None)
-        found.append(tasks_title(rep, b) + (f" {min_detectable(d['n'], d['k']):.1f} and {min_detectable(d['n'], d['k'], sd=.2):.1f} points (n {d['n']:,}, k {d['k']})" if d else " not scored"))
+        rows = next((rows for a in rep.arms if (rows := rep.pooled(a, b))), None)
+        d,n = (interval(rows),worth(rows)) if rows else (None,0)
+        found.append(tasks_title(rep, b) + (f" {min_detectable(n, d['k']):.1f} and {min_detectable(n, d['k'], sd=.2):.1f} points (n {d['n']:,}, k {d['k']})" if d else " not scored"))
     return f"Differences seen with 80 % power, two arms of one training each, on these questions and on questions like them (true differences spread by 20 points): {'; '.join(found)}."
 
 # %% ../nbs/08_report.ipynb #dde813bf
