@@ -6,9 +6,9 @@
 __all__ = ['FIELDS', 'CORPUS', 'TUNING', 'COVERS', 'TEX', 'COLORS', 'paper_values', 'paper', 'paper_labels', 'reports_dir',
            'role', 'own_name', 'as_draws', 'Report', 'provenance', 'stamp', 'headed', 'mean_length', 'base_of',
            'measure', 'difference', 'cell', 'arm_label', 'trial_arms', 'paper_cells', 'arm_story', 'trial_note',
-           'tasks_title', 'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks', 'mark',
-           'raised', 'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table', 'new_figure',
-           'save_figure', 'read_cells', 'look_up']
+           'tasks_title', 'asked', 'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks',
+           'mark', 'raised', 'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table',
+           'new_figure', 'save_figure', 'read_cells', 'look_up']
 
 # %% ../nbs/08_report.ipynb #cab5661a
 import csv, hashlib, html, io, json, os, re
@@ -101,6 +101,9 @@ class Report:
     def parts(self): return self.called.get("parts", {})
     @property
     def banner(self): return self.called.get("banner", "")
+    @property
+    def small(self): return not self.parts
+    def tell(self, small, published=""): return small if self.small else published
     @cached_property
     def names(self): return {**self.load("names.json")["models"], **self.load("names.json")["benches"]}
     @cached_property
@@ -241,6 +244,14 @@ def trial_note(rep):
 
 # %% ../nbs/08_report.ipynb #bda01660
 def tasks_title(rep, bench): return own_name(rep.shown(bench)) if isinstance(bench, str) else f"{len(bench)} tasks"
+
+def asked(
+    rep:Report, # A report
+    bench, # Name of a benchmark, or several names
+)->str: # A number in words of digits, `960`
+    "How many questions were scored"
+    rows = next((rows for a in rep.arms if (rows := rep.pooled(a, bench))), [])
+    return f"{len({(r['bench'],r['id']) for r in rows}):,}"
 
 def detectable(
     rep:Report, # A report
@@ -383,7 +394,7 @@ def save_table(
 )->Path: # The page to read
     "Write a table as csv, md, tex and json"
     base,title,(head,lines) = rep.dir/"tables"/id, headed(rep, title), wide(cells)
-    notes = [*notes, over or covers(cells)]
+    notes = [n for n in [*notes, over or covers(cells)] if n]
     marked = [f"{raised(i+1)} {n}" for i,n in enumerate(remarks(cells))]
     write_rows(base.with_suffix(".csv"), cells)
     said = "\n".join(f"- {md_text(n)}" for n in [*notes, *marked])
@@ -425,7 +436,7 @@ def save_figure(
         part = base.with_suffix(f".{kind}.tmp")
         fig.savefig(part, format=kind, dpi=150, metadata=dates)
         part.replace(base.with_suffix(f".{kind}"))
-    write_text(base.with_suffix(".json"), json.dumps(dict(title=title, claim=claim, notes=list(notes), alt=alt, sources=list(sources)), indent=1, ensure_ascii=False)+"\n")
+    write_text(base.with_suffix(".json"), json.dumps(dict(title=title, claim=claim, notes=[n for n in notes if n], alt=alt, sources=list(sources)), indent=1, ensure_ascii=False)+"\n")
     return base.with_suffix(".png")
 
 # %% ../nbs/08_report.ipynb #a72ce19a
