@@ -176,12 +176,14 @@ def rollout_ray(
     first:int=0, # Index k of the first trajectory
     batch:int=256, # Rows per batch
     progress:bool=True, # Print rate and ETA
+    look=None, # Called with the planned batches before anything is drawn
 )->list: # Trace rows in the order of the questions, then of k
     "`rollout` on the machines of a Ray cluster"
     gpus = max(gpus, backend=="vllm")
     lm,tok = shell(str(model), gpus)
     how,who = dict(temperature=temperature, top_p=top_p, max_tokens=budget(lm, tok, questions, max_tokens)),identity(lm, backend)
     batches = plan(str(model), tok, questions, n, dict(how, **who), seed, batch, first)
+    if look: look(batches)
     with RowLog(log) as L:
         todo = [b for b in batches if any(r["key"] not in L.keys for r in b)]
         bar = Progress(f"rollout {Path(model).name}", sum(map(len, todo)), progress)

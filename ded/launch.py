@@ -51,6 +51,7 @@ def refuse(
     check(n%plan.machines==n%plan.context==0, f"{n} processes cannot be shared evenly by {plan.machines} machines and {plan.context} per row; ask for a multiple of both")
     layout(batch, 1, processes=n//plan.context)
     check(have or s=="ddp", f"{s} needs GPUs and there are none: on a CPU it would silently run as ddp; ask for --strategy ddp")
+    check(have or plan.machines==1, "several machines need GPUs: without, each would train all of it by itself; leave --machines out")
     check(not have or here<=have, f"{here} processes on this machine and {have} GPUs; ask for at most {have}")
     check(plan.context==1 or s!="ddp", "context parallelism needs fsdp2 or zero3; ddp keeps every row on one process")
     check(not plan.offload or s!="ddp", "offload needs fsdp2 or zero3; ddp keeps everything on each GPU")
@@ -261,7 +262,7 @@ def launch(
 )->Path: # `out`, as `sft` leaves it
     "Fine-tune a model on a corpus, on as many processes as the plan asks for"
     plan,out = replace(plan, processes=plan.processes or max(1, gpus())),Path(out)
-    if plan.processes==1: return sft(model, corpus, out, log=log, **settings)
+    if plan.processes==plan.machines==plan.context==1: return sft(model, corpus, out, log=log, **settings)
     s = settings_of(settings)
     check_model(model)
     refuse(plan, s["batch"], gpus())

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'ELSEWHERE', 'check_model', 'reader', 'load', 'model_hash', 'render', 'prompt_ids', 'template_hash',
-           'opening', 'unseen', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing', 'rollout',
-           'budget', 'stream', 'longest_first', 'settled']
+           'opening', 'unseen', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing',
+           'check_sampling', 'rollout', 'budget', 'stream', 'longest_first', 'settled']
 
 # %% ../nbs/03_rollout.ipynb #5102cd4a
 import hashlib, json, os, tempfile, time
@@ -50,6 +50,7 @@ def load(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
     logging.disable_progress_bar()
+    if not torch.cuda.is_available(): logging.get_logger("transformers.integrations.hub_kernels").setLevel(logging.ERROR) # It names kernels that a CPU does not have
     tok, _ = reader(model)
     where = dict(device_map="auto") if spread(weights(model), *machine())[0]>1 else {}
     try: lm = AutoModelForCausalLM.from_pretrained(model, dtype=dtype if dtype=="auto" else getattr(torch, dtype), trust_remote_code=False, **where)
@@ -186,6 +187,17 @@ class Missing(DedError):
         qid, k, why = rows[0]
         super().__init__(f"{model}: {len(rows)} rows missing, first question {qid}, k {k}: {why}; run again to resume")
 
+def check_sampling(
+    n:int=1, # Trajectories per question
+    temperature:float=.6, # 0 is greedy
+    top_p:float=.95, # Nucleus
+    max_tokens:int=1, # Reply tokens at most
+):
+    "Refuse what no engine can draw from; an empty nucleus would give padding without a word"
+    for name,v in dict(n=n, max_tokens=max_tokens).items(): check(v>=1, f"{name} {v}: must be at least 1", UsageError)
+    check(0<=temperature<float("inf"), f"temperature {temperature}: must be 0 (greedy) or above", UsageError)
+    check(0<top_p<=1, f"top_p {top_p}: must be above 0 and at most 1", UsageError)
+
 def rollout(
     model:str, # Folder or hub name of a causal LM; for backend openai the name it has on the server
     questions:list, # Question rows: `id`, `question`
@@ -200,25 +212,29 @@ def rollout(
     batch:int=256, # Rows per batch; vllm and openai have none
     log:Path=None, # Row log to append to and to resume from; None keeps rows in memory
     progress:bool=True, # Print rate and ETA
+    look=None, # Called with the planned batches before anything is drawn
     **where, # For vllm and openai: see `ded.offline.Offline`, `ded.client.Served` and `stream`; `tokenizer`, where it is not the model's folder
 )->list: # Trace rows in the order of the questions, then of k
     "Draw `n` trajectories per question (paper section 3, stages 1 and 2)"
     check(backend in BACKENDS+ELSEWHERE, f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS+ELSEWHERE)}", UsageError)
+    check_sampling(n, temperature, top_p, max_tokens)
     how, bar = dict(temperature=temperature, top_p=top_p, max_tokens=max_tokens), Progress(f"rollout {Path(model).name}", n*len(questions), progress)
     draw = _streamed if backend in ELSEWHERE else _batched
-    rows, why = draw(str(model), questions, n, backend, how, (seed, batch, first), log, bar, **where)
+    rows, why = draw(str(model), questions, n, backend, how, (seed, batch, first), log, bar, look or (lambda batches: None), **where)
     got, order = {(r["id"],r["k"]): r for r in rows}, [(q["id"],k) for q in questions for k in range(first, first+n)]
     missing = [(*at, why.get(at, "no reply")) for at in order if at not in got]
     if missing: raise Missing(model, missing)
     return [got[at] for at in order if "skipped" not in got[at]]
 
 # %% ../nbs/03_rollout.ipynb #3e568e30
-def _batched(model, questions, n, backend, how, planned, log, bar):
+def _batched(model, questions, n, backend, how, planned, log, bar, look):
     "Rows of an engine in this process, batch by batch"
     lm,tok = load(model)
     eng = engine(lm, tok, backend)
     how = dict(how, max_tokens=budget(lm, tok, questions, how["max_tokens"]))
-    return _run(eng, tok, model, plan(model, tok, questions, n, dict(how, backend=eng.name, dtype=str(lm.dtype)), *planned), how, log, bar), {}
+    batches = plan(model, tok, questions, n, dict(how, backend=eng.name, dtype=str(lm.dtype)), *planned)
+    look(batches)
+    return _run(eng, tok, model, batches, how, log, bar), {}
 
 def budget(lm, tok, questions, max_tokens):
     "Reply tokens that the context leaves beside the longest prompt"
@@ -242,12 +258,14 @@ def _batch(eng, tok, model, b, how, bar):
     return rows
 
 # %% ../nbs/03_rollout.ipynb #2f37814e
-def _streamed(model, questions, n, backend, how, planned, log, bar, **where):
+def _streamed(model, questions, n, backend, how, planned, log, bar, look, **where):
     "Rows of an engine elsewhere, and the causes of those that are missing"
     run = {k: where.pop(k) for k in ("pilot","enough") if k in where}
     eng = elsewhere(model, backend, **where)
     if eng.tok: how = dict(how, max_tokens=budget(eng, eng.tok, questions, how["max_tokens"]))
-    rows = [r for b in plan(model, eng.tok, questions, n, dict(how, **eng.identity), *planned) for r in b]
+    batches = plan(model, eng.tok, questions, n, dict(how, **eng.identity), *planned)
+    look(batches)
+    rows = [r for b in batches for r in b]
     if log: return stream(eng, rows, model, how, log, bar, **run)
     with tempfile.TemporaryDirectory() as d: return stream(eng, rows, model, how, Path(d)/"rows.jsonl", bar, **run)
 

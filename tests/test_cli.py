@@ -34,6 +34,9 @@ def test_wrong_usage_is_status_2():
     refused(2, "relect", says="no such command; choose from reproduce")
     refused(2, "select", "--tau", "0.5", says="required: --traces")
     refused(2, "sft", says="required: --model")
+    student = ("sft", "--model", "m", "--corpus", "c.jsonl", "--out", "s")
+    refused(2, *student, "--machines", "2", says="--machines 2 needs --processes, over all machines, and --host")
+    refused(2, *student, "--host", "10.0.0.1", says="--host and --port are for several machines")
 
 def test_a_missing_column_names_the_line(tmp_path):
     bad = put(tmp_path/"v.jsonl", dict(id="q1", k=0, verdict="right"), dict(id="q1", k=1))
@@ -81,3 +84,17 @@ def test_a_published_file_of_another_form_names_the_line(tmp_path):
     refused(2, "load", "--source", "limo", "--out", tmp_path/"q.jsonl", says="unpinned.*give --revision")
     refused(1, "overlap", "--rows", limo, "--against", limo, "--out", tmp_path/"h.jsonl", says=r"limo\.jsonl:1: the row lacks 'id'")
     assert not (tmp_path/"q.jsonl").exists() and not (tmp_path/"h.jsonl").exists()
+
+def test_a_start_that_failed_leaves_nothing(tmp_path):
+    (tmp_path/"model").mkdir()
+    (tmp_path/"model/config.json").write_text("{}")
+    args = ["--model", tmp_path/"model", "--questions", put(tmp_path/"q.jsonl", QUESTION), "--n", "1", "--out", tmp_path/"t.jsonl"]
+    refused(1, "rollout", *args, says="model: cannot be loaded as a causal LM")
+    refused(2, "rollout", "--top_p", "0", *args, says="top_p 0.0: must be above 0 and at most 1")
+    assert sorted(p.name for p in tmp_path.iterdir())==["model", "q.jsonl"]
+
+def test_the_doctor_tells_pins_sandbox_and_options():
+    done = ded("doctor", "--json")
+    facts = json.loads(done.stdout)
+    assert all(isinstance(facts[k], list) for k in ("unlike_pins","sandbox_lacks","optional","failed")) and facts["sandbox_lacks"][-1]=="system call filter"
+    assert done.returncode==(1 if facts["failed"] else 0) and not any("ray" in f for f in facts["failed"])

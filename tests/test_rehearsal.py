@@ -31,6 +31,11 @@ def test_no_score_without_its_number_of_questions(report):
     cells = [c for i in IDS if i[0]=="t" for c in csv.DictReader(open(report/f"tables/{i}.csv")) if c["estimate"] and c["unit"] in ("%","points")]
     assert len(cells)>100 and all(int(c["n"])>0 and c["lower"] and c["upper"] for c in cells)
 
+def test_nothing_is_said_of_the_small_world(report):
+    told = {p.name: p.read_text() for pattern in ("tables/*.md", "tables/*.tex", "figures/*.json", "claims*", "gaps*", "index.html") for p in report.glob(pattern)}
+    assert len(told)>30
+    for words in ("small world", "960 questions", "of 960", "power-math-960", "made by this project", "from a generator", "testbed", "GRPO"): assert [n for n,t in told.items() if words in t]==[], words
+
 def test_every_stage_used_the_class_that_its_model_stands_for(report):
     log = (report/"rehearsal.log").read_text()
     for name,kind in CLASSES.items(): assert re.search(rf"/{re.escape(name)}, played by stand-in-{re.escape(name)}, {kind}ForCausalLM,", log), name
