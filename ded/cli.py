@@ -12,7 +12,6 @@ __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'US
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, shutil, sys
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
-from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal, get_args
