@@ -48,7 +48,7 @@ def corpus(folder, source, workers="2", mix=None, **env):
     folder.mkdir()
     for name in ("q","t","s"):
         got = rows(source/f"{name}.jsonl")
-        if mix and name!="q": random.Random(mix).shuffle(got)
+        if mix: random.Random(mix).shuffle(got)
         put(folder/f"{name}.jsonl", got)
     for name in "ts": run("verify", "--traces", folder/f"{name}.jsonl", "--questions", folder/"q.jsonl", "--out", folder/f"{name}v.jsonl", "--workers", workers, **env)
     run("passrate", "--verdicts", folder/"sv.jsonl", "--out", folder/"r.jsonl", **env)
