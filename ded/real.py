@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLLECTIONS', 'MEASURES', 'BESIDE', 'FILES', 'Collection', 'thinks', 'parted', 'fresh', 'packed', 'described',
-           'by_rule', 'mean_of', 'shares', 'rule_rows', 'model_rows', 'measured', 'measure_all', 'data_hash', 'gains',
-           'spread', 'findings', 'funnel_cells', 'model_cells', 'rule_cells']
+           'by_rule', 'mean_of', 'shares', 'rule_rows', 'model_rows', 'label_rows', 'ended', 'measured', 'selected',
+           'measure_all', 'data_hash', 'gains', 'ranged', 'sure', 'spread', 'in_most', 'shown', 'findings', 'played',
+           'unchosen', 'hardest', 'partly', 'funnel_cells', 'model_cells', 'rule_cells', 'label_cells']
 
 # %% ../nbs/08h_real.ipynb #0e34d9c2
 import json, os, re, zlib
@@ -13,11 +14,12 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from .cases import share
 from .core import *
 from .distance import distances, length_share
 from .eval import interval
 from .report import cell
-from .selection import build_corpus, filter_quality, pass_rate, pick
+from .selection import build_corpus, compress, filter_quality, form_flaw, length_flaw, pass_rate, pick
 from .audit import proven
 from .sources import load_source, usable
 from .verify import verify
@@ -25,15 +27,23 @@ from .verify import verify
 # %% ../nbs/08h_real.ipynb #987851ab
 @dataclass(frozen=True)
 class Collection:
-    "Published traces, and who plays the student"
+    "Published traces, who plays the student, and what they are good for"
     name:str # As tables show it
     file:str # Below the data folder
-    keep:int # Traces kept per question
+    keep:int = 0 # Traces kept per question
     student:str = "" # Name of the student; empty: all models that never think; `itself`: the teacher
+    part:str = "all" # all: every filter; right: the rules among right traces; ended: the rules among finished traces; verdicts: no rule
+    why:str = "" # it is no more than that
 
 COLLECTIONS = (Collection("AIME24", "B_skythought/aime24_traces.jsonl.gz", 4), Collection("AMC23", "B_skythought/amc23_traces.jsonl.gz", 4), Collection("MATH-500", "B_skythought/math500_traces.jsonl.gz", 2),
                Collection("GSM8K", "B_mip_overthinking/gsm8k_traces.jsonl.gz", 2, "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"), Collection("MATH", "B_mip_overthinking/math_traces.jsonl.gz", 2, "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"),
-               Collection("MATH (one model)", "B_r1distill_temps/math_traces.jsonl.gz", 2, "itself"))
+               Collection("MATH (one model)", "B_r1distill_temps/math_traces.jsonl.gz", 2, "itself"),
+               Collection("MATH-500 (three models)", "B_trace_topology/math500_20q.jsonl.gz", 2, "itself", "right", "one draw each of three models, so that nobody is left to play the student"),
+               Collection("MATH (no thoughts)", "B_qwen25_math_bo8/math_100q_8samples.jsonl.gz", 4, "itself", "right", "no reply holds a thought, so the filter of form would drop them all"),
+               Collection("open questions", "B_thought_anchors/open_ended_10samples.jsonl.gz", 4, "itself", "ended", "no gold answers"),
+               Collection("puzzles", "B_misguided_attention/traces.jsonl.gz", 4, "itself", "ended", "no gold answers"),
+               Collection("MATH-500 (UniReason)", "B_unireason/math500_traces.jsonl.gz", 0, "itself", "verdicts", "two traces a question, at most one of them with a thought, so that there is nothing to choose"),
+               Collection("MATH (one draw)", "B_thought_anchors/math_verified.jsonl.gz", 0, "itself", "verdicts", "one trace a question"))
 
 def thinks(text): return re.match(r"\s*<think>\s*</think>", text) is None
 
@@ -107,17 +117,19 @@ def shares(values):
 # %% ../nbs/08h_real.ipynb #91d32b6d
 def rule_rows(
     name:str, # Of the collection
-    rows:list, # Right trace rows of all questions
+    rows:list, # Trace rows of all questions, right ones where that can be said
     keep:int, # How many are kept of each
-)->list: # Rows collection, rule, measure, against (empty, or percent of random), estimate, lower, upper, n
-    "The rules on all questions where they can differ"
+    hard:set=(), # Ids of the hard questions
+)->list: # Rows collection, keep, questions (all or hard), rule, measure, against (empty, or percent of random), estimate, lower, upper, n
+    "The rules on the questions where they can differ"
     groups = {}
     for t in rows: groups.setdefault(t["id"], []).append(t)
-    found = [by_rule(g, keep) for _,g in sorted(groups.items()) if len(g)>keep]
-    def row(rule, measure, against, values): return dict(collection=name, keep=keep, rule=rule, measure=measure, against=against, **(shares if measure=="shared" else mean_of)(values))
-    out = [row(r, m, "", [s[r][m] for s,_ in found]) for r in BESIDE for m in (*MEASURES, "shared")]
-    out += [row(r, m, "random", [100*(s[r][m]/s["random"][m]-1) if s["random"][m] else None for s,_ in found]) for r in BESIDE if r!="random" for m in MEASURES]
-    return out + [row("all", "length_share", "", [share for _,share in found])]
+    found = {i: by_rule(g, keep) for i,g in sorted(groups.items()) if len(g)>keep}
+    def row(part, rule, measure, against, values): return dict(collection=name, keep=keep, questions=part, rule=rule, measure=measure, against=against, **(shares if measure=="shared" else mean_of)(values))
+    def beside(part, some): return [row(part, r, m, "random", [100*(s[r][m]/s["random"][m]-1) if s["random"][m] else None for s,_ in some]) for r in BESIDE if r!="random" for m in MEASURES]
+    every,some = list(found.values()),[x for i,x in found.items() if i in hard]
+    out = [row("all", r, m, "", [s[r][m] for s,_ in every]) for r in BESIDE for m in (*MEASURES, "shared")] + beside("all", every)
+    return out + [row("all", "all", "length_share", "", [share for _,share in every])] + (beside("hard", some) if some else [])
 
 # %% ../nbs/08h_real.ipynb #fd677503
 def model_rows(
@@ -138,29 +150,62 @@ def model_rows(
                         length=sum(map(len, texts))/len(texts), packed=sum(packed([t]) for t in texts)/len(texts), distinct=sum(fresh([t]) for t in texts)/len(texts)))
     return out
 
+# %% ../nbs/08h_real.ipynb #5bd75ce8
+def label_rows(
+    name:str, # Of the collection
+    traces:list, # Trace rows with the `label` of their publisher, or None
+    verdicts:list, # A verdict row for each
+)->tuple: # (count rows collection, n, agree, accepted, rejected, unfinished, undecided; rows collection, id, k, model, verdict, label of each disagreement)
+    "Our verdicts beside the labels that came with the traces"
+    said = {(v["id"],v["k"]): v["verdict"] for v in verdicts}
+    rows = [dict(collection=name, id=t["id"], k=t["k"], model=t["model"], verdict=said[t["id"],t["k"]], label=t["label"]) for t in traces if t.get("label") is not None]
+    differ = [r for r in rows if (r["verdict"]=="right")!=r["label"]]
+    of = lambda *vs: sum(r["verdict"] in vs for r in differ)
+    counts = dict(collection=name, n=len(rows), agree=len(rows)-len(differ), accepted=of("right"), rejected=of("wrong"), unfinished=of("truncated","malformed"), undecided=of("undecided","error"))
+    return [counts]*bool(rows),differ
+
 # %% ../nbs/08h_real.ipynb #5897d825
+def ended(traces): return [t for t in traces if not (length_flaw(t) or form_flaw(t["text"]))]
+
 def measured(
     c:Collection, # What
     folder, # Where it lies
     tau:float=.5, # Highest pass rate of the student that is hard
     workers:int=2, # Judges at a time
-)->dict: # funnel, models, rules: rows of counts and scores
+)->dict: # funnel, models, rules, labels, differ: rows of counts and scores
     "Verdicts, funnel, pass rates and rules of one collection"
     asked,traces = load_source("traces", Path(folder)/c.file)
+    if c.part=="ended": return dict(funnel=[], models=[], rules=rule_rows(c.name, ended(traces), c.keep), labels=[], differ=[])
     qs = usable(proven(asked))[0]
     good = {q["id"] for q in qs}
     traces = [t for t in traces if t["id"] in good]
     verdicts = verify(traces, qs, workers=workers)
     students,teachers = parted(traces, c.student)
     of = lambda rows: [v for v in verdicts if (v["id"],v["k"]) in {(t["id"],t["k"]) for t in rows}]
-    _,funnel = build_corpus(teachers, verdicts, pass_rate(of(students)), qs, keep=c.keep, tau=tau, workers=len(os.sched_getaffinity(0)))
-    about = dict(collection=c.name, keep=c.keep, tau=tau, left_out=len(asked)-len(qs))
     roles = (("teacher",teachers),) + ((("student",students),) if students is not teachers else ())
-    return dict(funnel=[dict(about, **f) for f in funnel], models=[r for role,rows in roles for r in model_rows(c.name, role, rows, of(rows))],
-                rules=rule_rows(c.name, filter_quality(teachers, verdicts)[0], c.keep))
+    counts,differ = label_rows(c.name, traces, verdicts)
+    chosen = dict(funnel=[], rules=[]) if c.part=="verdicts" else selected(c, teachers, verdicts, pass_rate(of(students)), qs, tau, len(asked)-len(qs))
+    return chosen | dict(models=[r for role,rows in roles for r in model_rows(c.name, role, rows, of(rows))], labels=counts, differ=differ)
+
+def selected(
+    c:Collection, # What
+    teachers:list, # Trace rows
+    verdicts:list, # A verdict row for each
+    passrates:list, # The student's
+    questions:list, # Question rows
+    tau:float, # Highest pass rate of the student that is hard
+    left_out:int, # Questions whose gold answer can't be read
+)->dict: # funnel, rules
+    "The filters one after the other, and what each rule keeps"
+    if c.part=="right":
+        says = {(v["id"],v["k"]) for v in verdicts if v["verdict"]=="right"}
+        return dict(funnel=[], rules=rule_rows(c.name, [t for t in teachers if (t["id"],t["k"]) in says], c.keep))
+    _,funnel = build_corpus(teachers, verdicts, passrates, questions, keep=c.keep, tau=tau, workers=len(os.sched_getaffinity(0)))
+    about = dict(collection=c.name, keep=c.keep, tau=tau, left_out=left_out)
+    return dict(funnel=[dict(about, **f) for f in funnel], rules=rule_rows(c.name, filter_quality(teachers, verdicts)[0], c.keep, set(compress(passrates, tau))))
 
 # %% ../nbs/08h_real.ipynb #0cfdcdbb
-FILES = ("funnel","models","rules")
+FILES = ("funnel","models","rules","labels","differ")
 
 def measure_all(
     folder, # Data folder, or None
@@ -182,31 +227,76 @@ def gains(
     rules:list, # Rows of real_rules.csv
     rule:str, # One of `BESIDE`
     measure:str, # One of `MEASURES`
+    questions:str="all", # or hard
 )->dict: # Collection -> row in percent of random
     "What a rule gains over chance"
-    return {r["collection"]: r for r in rules if (r["rule"],r["measure"],r["against"])==(rule,measure,"random") and r["estimate"] is not None}
+    return {r["collection"]: r for r in rules if (r["rule"],r["measure"],r["against"],r["questions"])==(rule,measure,"random",questions) and r["estimate"] is not None}
+
+def ranged(found): return f"{min(r['estimate'] for r in found):+.0f} to {max(r['estimate'] for r in found):+.0f} %"
+
+def sure(found, up=True):
+    "In how many collections the interval lies above zero, or below"
+    return sum((r["lower"]>0) if up else (r["upper"]<0) for r in found.values() if r["lower"] is not None)
 
 def spread(found):
     "The range of gains, and in how many collections the interval lies above or below zero"
-    values,sure = [r["estimate"] for r in found.values()],[r for r in found.values() if r["lower"] is not None]
-    side = lambda up: sum((r["lower"]>0) if up else (r["upper"]<0) for r in sure)
-    return f"{min(values):+.0f} to {max(values):+.0f} % (interval above zero in {side(True)}, below in {side(False)} of {len(values)})"
+    return f"{ranged(found.values())} (interval above zero in {sure(found)}, below in {sure(found, False)} of {len(found)})" if found else "not measured"
 
+# %% ../nbs/08h_real.ipynb #f5a7d25b
+def in_most(n, of): return "in all" if n==of else "in most" if 2*n>of else "in some" if n else "in none"
+
+def shown(
+    rules:list, # Rows of real_rules.csv
+)->list: # Three sentences
+    "What the choice by distance does to real traces"
+    far,long,beyond = (gains(rules, r, m) for r,m in (("farthest","least"), ("farthest","length"), ("farthest","normed")))
+    n,among = len(far),[r["estimate"] for r in rules if (r["rule"],r["measure"],r["against"])==("farthest","shared","")]
+    small = max(abs(r["estimate"]) for m in ("packed","distinct") for r in gains(rules, "farthest", m).values())
+    more = "the rule finds texts that differ by more than their length" if 2*sure(beyond)>n else "little is left of the rule once length is divided out"
+    return [f"Farther: {in_most(sure(far), n)} of the {n} collections the closest two of the farthest set lie farther apart than those of a random one, by {ranged(far.values())}.",
+            f"Partly that is length: the farthest are {ranged(long.values())} longer than a random choice, and {min(among):.0f} to {max(among):.0f} % of them are among the longest. With length divided out they still lie {ranged(beyond.values())} farther apart, with an interval above zero {in_most(sure(beyond), n)} of the collections; the longest {ranged(gains(rules, 'longest', 'normed').values())}.",
+            f"So {more}; the proxies of entropy change by {small:.0f} % at most. The paper claims that such a choice teaches better (C5): these traces show that it chooses something else than chance does, and can't show that a student gains by it, which takes a training beside one on as many random traces."]
+
+# %% ../nbs/08h_real.ipynb #d7ec6c8c
 def findings(
     rules:list, # Rows of real_rules.csv
-    funnel:list, # Rows of real_funnel.csv
 )->list: # Sentences
-    "What the rows show"
-    say = lambda rule, measure: spread(gains(rules, rule, measure))
-    share = [r for r in rules if r["measure"]=="length_share"]
-    overlap = [r for r in rules if (r["rule"],r["measure"],r["against"])==("farthest","shared","")]
-    hard = {r["collection"]: r for r in funnel if r["step"]=="hard questions"}
-    right = {r["collection"]: r for r in funnel if r["step"]=="right"}
+    "The ranges, measure by measure"
+    say = lambda rule, measure, *q: spread(gains(rules, rule, measure, *q))
+    lengths = [r["estimate"] for r in rules if r["measure"]=="length_share" and r["estimate"] is not None]
     return [f"Distance: the closest two of the farthest against a random choice: {say('farthest', 'least')}; of the longest: {say('longest', 'least')}.",
-            f"Length against a random choice: farthest {say('farthest', 'length')}; longest {say('longest', 'length')}. The distance of two right traces and the length of the longer one have a rank correlation of {min(r['estimate'] for r in share):.2f} to {max(r['estimate'] for r in share):.2f}.",
-            f"Beyond length: under the Yujian-Bo norm farthest {say('farthest', 'normed')}, longest {say('longest', 'normed')}; of the farthest, {min(r['estimate'] for r in overlap):.0f} to {max(r['estimate'] for r in overlap):.0f} % are among the longest.",
+            f"Length against a random choice: farthest {say('farthest', 'length')}; longest {say('longest', 'length')}. The distance of two traces and the length of the longer one have a rank correlation of {min(lengths):.2f} to {max(lengths):.2f}.",
+            f"Beyond length: under the Yujian-Bo norm farthest {say('farthest', 'normed')}, longest {say('longest', 'normed')}.",
             f"Proxies of entropy: size under zlib {say('farthest', 'packed')}; different 4-grams {say('farthest', 'distinct')}. For the longest: {say('longest', 'packed')}; {say('longest', 'distinct')}.",
-            "Hard questions: " + ", ".join(f"{c} {h['questions']} of {right[c]['questions']}" for c,h in hard.items()) + " questions with a right trace stay after the student's pass rate is asked."]
+            f"On hard questions alone, where the method chooses: closest two of the farthest {say('farthest', 'least', 'hard')}; length {say('farthest', 'length', 'hard')}; under the norm {say('farthest', 'normed', 'hard')}."]
+
+def played(
+    models:list, # Rows of real_models.csv
+    funnel:list, # Rows of real_funnel.csv
+)->str: # A sentence
+    "Who plays the student, collection by collection"
+    names = list(dict.fromkeys(r["collection"] for r in funnel))
+    who = {c: [r["model"] for r in models if (r["collection"],r["role"])==(c,"student")] for c in names}
+    return "The student: " + "; ".join(f"{c} " + (f"a pool of {len(ms)} models that answer without a thought, whose replies count together" if len(ms)>1 else ms[0] if ms else "the teacher itself") for c,ms in who.items()) + "."
+
+def unchosen(funnel):
+    "Where every right trace of a hard question is kept, so that the rules can't differ"
+    at = lambda step: {r["collection"]: r["traces"] for r in funnel if r["step"]==step}
+    same = [f"{c} ({n})" for c,n in at("kept").items() if at("hard questions")[c]==n]
+    return [f"Nothing is chosen in {', '.join(same)}: no hard question has more right traces than are kept, so all of them are."]*bool(same)
+
+def hardest(funnel):
+    "How many questions stay hard"
+    at = lambda step: {r["collection"]: r["questions"] for r in funnel if r["step"]==step}
+    right = at("right")
+    return "Hard questions: " + ", ".join(f"{c} {n} of {right[c]}" for c,n in at("hard questions").items()) + " questions with a right trace stay after the student's pass rate is asked."
+
+def partly(
+    measured:set, # Names of the collections that were measured
+)->str: # A sentence
+    "Which collections do not go through all filters, and why"
+    said = dict(right="the rules among right traces only", ended="the rules among finished traces only", verdicts="verdicts only")
+    return "Not in the funnel: " + "; ".join(f"{c.name} ({said[c.part]}: {c.why})" for c in COLLECTIONS if c.part!="all" and c.name in measured) + "."
 
 # %% ../nbs/08h_real.ipynb #529833eb
 def funnel_cells(rows):
@@ -215,8 +305,8 @@ def funnel_cells(rows):
 
 def model_cells(rows):
     "x12a: how often a model is right, and what its traces are like"
-    units = dict(right="count", wrong="count", truncated="count", malformed="count", undecided="count", error="count", length="", packed="%", distinct="%")
-    heads = dict(length=MEASURES["length"], packed=MEASURES["packed"], distinct=MEASURES["distinct"])
+    units = dict(k="count", right="count", wrong="count", truncated="count", malformed="count", undecided="count", error="count", length="", packed="%", distinct="%")
+    heads = dict(k="draws per question (k)", length=MEASURES["length"], packed=MEASURES["packed"], distinct=MEASURES["distinct"])
     return [c for r in rows
             for c in (cell("x12a", f"{r['collection']}, {r['model']}", "pass rate, %", r, "%", row_here=r["role"]), *(cell("x12a", f"{r['collection']}, {r['model']}", heads.get(k, k), dict(estimate=r[k]), u, row_here=r["role"]) for k,u in units.items()))]
 
@@ -224,3 +314,8 @@ def rule_cells(rows):
     "x12b: what each rule keeps"
     heads = {**{k: (v, "distance" if k=="normed" else "%" if "%" in v else "") for k,v in MEASURES.items()}, "shared": ("among the longest, %", "%")}
     return [cell("x12b", f"{r['collection']}, {r['rule']}", heads[r["measure"]][0], r, heads[r["measure"]][1], row_here=f"{r['keep']} of each question") for r in rows if not r["against"] and r["measure"] in heads]
+
+def label_cells(rows):
+    "x15: our verdicts beside the labels of the publishers"
+    heads = dict(accepted="ours right, label wrong", rejected="ours wrong, label right", unfinished="ours cut off or malformed, label right", undecided="ours undecided, label right")
+    return [c for r in rows for c in (cell("x15", r["collection"], "agree, %", share(r["agree"], r["n"]), "%", row_here=f"{r['n']:,} traces"), *(cell("x15", r["collection"], h, dict(estimate=r[k]), "count", row_here=f"{r['n']:,} traces") for k,h in heads.items()))]
