@@ -262,12 +262,14 @@ def reproduce(
     seeds:int=0, # Runs with seeds 0 to seeds-1; 0 takes the preset's number
     force:bool=False, # Recompute what is done
     rehearse:bool=False, # Run preset `paper` or `gpu` with tiny models in place of its own
-)->dict: # preset, seconds, cells that agree with the committed report, those that do not, the page
+)->dict: # preset, seconds, cells that agree with the committed report, those that do not, the page; or what is missing here, as `failed`
     "Run what is pending of the study, draw its exhibits, compare with the committed report"
     check(seeds>=0, f"--seeds {seeds}: at least one is needed", UsageError)
     if rehearse: return rehearsal(preset, only, seeds, force)
+    from ded.needs import lacking
     cfg, start = get_preset(preset), time.monotonic()
     steps, seeds = chosen_steps(only, bool(cfg.world)), range(seeds or cfg.seeds)
+    if steps and (failed := lacking(preset)): return dict(preset=preset, failed=failed)
     with workplace(preset) as rep:
         from ded import study
         from ded.collect import collect
