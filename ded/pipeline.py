@@ -285,14 +285,13 @@ REHEARSED = dict(paper="rehearsal", gpu="gpu-try")
 
 def rehearsal(preset, only="", seeds=0, force=False):
     "Make the stand-ins of preset `paper`, run the small preset, write a log"
-    from ded.rehearsal import log_text, prepare
+    from ded.rehearsal import leave_log, prepare, script, standing_in
     check(preset in REHEARSED, f"--rehearse: only presets {' and '.join(REHEARSED)} are rehearsed, {preset} is run as it is", UsageError)
     start = time.monotonic()
     if preset!="paper": return reproduce(REHEARSED[preset], only, seeds, force)
     prepare()
-    done = reproduce(REHEARSED[preset], only, seeds, force)
-    log = Path(done["report"]).with_name("rehearsal.log") if "report" in done else None
-    if log: write_text(log, log_text(dict.fromkeys(s.notebook for s in STUDY), time.monotonic()-start))
+    with standing_in(script(get_preset(REHEARSED[preset]), seeds or 1)): done = reproduce(REHEARSED[preset], only, seeds, force)
+    log = leave_log(Path(done["report"]), dict.fromkeys(s.notebook for s in STUDY), time.monotonic()-start) if "report" in done else ""
     return dict(done, **(dict(log=str(log)) if log else {}))
 
 def exhibits(preset):

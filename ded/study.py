@@ -6,10 +6,11 @@
 __all__ = ['ROLES', 'HUB', 'BUNDLED', 'SHIFT_BENCHES', 'model_dir', 'asking', 'asked_from', 'source_hash', 'stage', 'class_of',
            'once', 'student_sampling', 'teacher_sampling', 'pool_stage', 'run_pool', 'traces_stage', 'run_traces',
            'overlong', 'drawn_from', 'sources', 'metric_of', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage',
-           'run_corpus', 'program_corpus', 'epochs_of', 'train_stage', 'run_train', 'arm_model', 'score_stage',
-           'run_score', 'asked', 'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials', 'choose_stage', 'run_choose',
-           'chosen', 'readers', 'probe_stage', 'run_probe', 'shift_stage', 'states_of', 'run_shift', 'variants',
-           'least_apart', 'vary_stage', 'run_vary', 'stage_of', 'do', 'pending', 'weight', 'clear', 'world_dir']
+           'run_corpus', 'program_corpus', 'epochs_of', 'train_stage', 'divided', 'run_train', 'arm_model',
+           'score_stage', 'run_score', 'asked', 'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials',
+           'choose_stage', 'run_choose', 'chosen', 'readers', 'probe_stage', 'run_probe', 'shift_stage', 'states_of',
+           'run_shift', 'variants', 'least_apart', 'vary_stage', 'run_vary', 'stage_of', 'do', 'pending', 'weight',
+           'clear', 'world_dir']
 
 # %% ../nbs/08b_study.ipynb #83274bbb
 import ast, inspect, json, random, shutil, textwrap
@@ -21,12 +22,12 @@ from .world import *
 from .skills import boxed, second_try
 from .tasks import *
 from . import tasks
-from .sets import Published, replay
+from .sets import Published
 from .rollout import *
 from .verify import verify
 from .encode import row_lengths
 from .selection import *
-from .launch import launch as sft
+from .launch import Launch, gpus, launch as sft
 from .eval import interval, score_rows
 from .analysis import *
 
@@ -103,15 +104,14 @@ def run_pool(st, cfg, seed, student, domain):
 def traces_stage(cfg, seed, teacher, rest=False, domain="math"):
     if teacher=="chosen": teacher = chosen(cfg)
     name = teacher + ("" if domain=="math" else f"@{domain}") + ("-rest" if rest else "")
-    how = dict(by=cfg.teachers) if cfg.teachers else teacher_sampling(cfg)
-    return stage(run_traces, cfg, seed, name, [pool_stage(cfg, seed, domain=domain).path("pool.jsonl"), model_dir(cfg, teacher)], ("sets" if cfg.teachers else "rollout","verify"),
-                 teacher=teacher, domain=domain, first=1 if rest else 0, n=cfg.draws-1 if rest else 1, **how)
+    return stage(run_traces, cfg, seed, name, [pool_stage(cfg, seed, domain=domain).path("pool.jsonl"), model_dir(cfg, teacher)], ("rollout","verify"),
+                 teacher=teacher, domain=domain, first=1 if rest else 0, n=cfg.draws-1 if rest else 1, **teacher_sampling(cfg))
 
 def run_traces(st, cfg, seed):
-    "Let a teacher answer the pool, or replay its answers, and judge every one"
+    "Let a teacher answer the pool, and judge every answer"
     s = st.settings
     qs,model = pool_stage(cfg, seed, domain=s["domain"]).read("pool.jsonl"),model_dir(cfg, s["teacher"])
-    traces = replay(model/"traces.jsonl", qs, s["n"], s["first"]) if cfg.teachers else rollout(model, qs, s["n"], first=s["first"], seed=seed, log=st.path("log.jsonl"), **teacher_sampling(cfg))
+    traces = rollout(model, qs, s["n"], first=s["first"], seed=seed, log=st.path("log.jsonl"), **teacher_sampling(cfg))
     st.write("traces.jsonl", traces)
     st.write("verdicts.jsonl", verify(traces, qs))
     return dict(tokens=sum(t["n_tok"] for t in traces))
@@ -203,10 +203,14 @@ def train_stage(cfg, seed, a):
     if not (c := corpus_stage(cfg, seed, a)).done: raise DedError(f"arm {a.name}: no corpus yet; run 12_corpus first")
     return stage(run_train, cfg, seed, a.name, [c.path("corpus.jsonl"), model_dir(cfg, a.student)], ("sft",), epochs=epochs_of(cfg, seed, a), batch=cfg.batch, lr=cfg.lr, max_len=cfg.max_len)
 
+def divided(cfg, a):
+    "How a training is divided: among all GPUs, else not, but for the arm that tries the launcher"
+    return Launch(processes=2, strategy="ddp", packed=True) if a.name==cfg.split and not gpus() else Launch()
+
 def run_train(st, cfg, seed, a):
     "Fine-tune the student on the arm's corpus, or by rewards"
     student,out,how = str(model_dir(cfg, a.student)),st.path("model"),{k: v for k,v in st.settings.items() if k!="code"}
-    if a.stage!="grpo": sft(student, corpus_stage(cfg, seed, a).read("corpus.jsonl"), out, seed=seed, **how)
+    if a.stage!="grpo": sft(student, corpus_stage(cfg, seed, a).read("corpus.jsonl"), out, divided(cfg, a), seed=seed, **how)
     else:
         from ded.grpo import grpo
         grpo(student, pool_stage(cfg, seed).read("pool.jsonl"), out, seed=seed, **how)
