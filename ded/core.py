@@ -351,7 +351,7 @@ class Preset:
     texts: int = 100 # Questions per benchmark whose hidden states are compared (the published tool's script: 100)
     models: str = "" # Where a model lies below `DED_HOME`, its name in braces; empty takes the bundled ones of ded/models
     sets: str = "" # Folder of published questions below `DED_HOME`; empty draws them from the small world
-    teachers: str = "" # `replay` reads the teachers' trajectories from `traces.jsonl` beside their weights; empty draws them
+    split: str = "" # Arm that two processes train where there is no GPU, so that the launcher is tried too
     backend: str = "auto" # How replies are drawn, see `ded rollout`
     banner: str = "" # Written across every exhibit
     world: tuple = () # How the recipes of the small world are changed, as pairs (`ded.cards.resized`); empty takes its models as they lie
@@ -370,8 +370,8 @@ PRESETS = {p.name: p for p in [
     replace(GPU, name="gpu-try", pool=24, draws=10, pass_draws=2, tau=.5, keep=3, gen_tokens=128, epochs=1, bench_cap=4, bench_draws=2, batch_gen=256, rl_steps=1, rl_prompts=2, rl_group=2, texts=4, models="",
             world=(("width",64),("layers",2),("batch",8),("share",.0004)), jobs=2, banner="TRY-OUT of preset gpu: a world hardly trained, the bundled models on a handful of questions; no number here is a result", budget_s=0),
     PAPER,
-    replace(PAPER, name="rehearsal", pool=8, draws=4, pass_draws=2, keep=3, gen_tokens=24, epochs=2, batch=4, bench_cap=2, bench_draws=2, texts=4, models="rehearsal/models/stand-in-{}", sets="rehearsal/sets", teachers="replay",
-            backend="auto", jobs=2, banner="REHEARSAL: made-up questions, tiny untrained models, replayed trajectories; no number here is a result", budget_s=360)]}
+    replace(PAPER, name="rehearsal", pool=8, draws=4, pass_draws=2, keep=3, epochs=2, bench_cap=2, bench_draws=2, texts=4, models="rehearsal/models/stand-in-{}", sets="rehearsal/sets", split="diverse",
+            jobs=2, banner="REHEARSAL: made-up questions, tiny untrained models, scripted replies of a stand-in for vLLM; no number here is a result", budget_s=360)]}
 
 def get_preset(name:str)->Preset:
     "Look a preset up"

@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['MACHINE', 'PACKAGES', 'OPTIONAL', 'REMEDY', 'weights_gb', 'machine_needs', 'models_needed', 'sets_needed',
-           'found_here', 'optional', 'lacking', 'table', 'needs_page']
+           'found_here', 'gpus_here', 'disk_taken', 'optional', 'lacking', 'table', 'needs_page']
 
 # %% ../nbs/08i_needs.ipynb #ea4eb7ef
 import importlib.util, math, os, shutil
 from pathlib import Path
 from .core import *
 from .plan import GPUS, SHAPES, disk_gb, gpu_memory, memory_needed, plan
-from .sets import PARTS, POOLS
+from .sets import PARTS, POOLS, copies, wanting
 from .sources import source
 from .study import HUB, ROLES
 
 # %% ../nbs/08i_needs.ipynb #89dec369
-MACHINE = dict(smoke=dict(memory_gb=6, disk_gb=1), cpu=dict(memory_gb=6, disk_gb=2), rehearsal=dict(memory_gb=6, disk_gb=1), gpu=dict(disk_gb=8, gpus=1), paper=dict(memory_gb=256, gpus=8))
+MACHINE = dict(smoke=dict(memory_gb=6, disk_gb=1), cpu=dict(memory_gb=6, disk_gb=2), rehearsal=dict(memory_gb=6, disk_gb=1), **{"gpu-try": dict(memory_gb=6, disk_gb=1)}, gpu=dict(disk_gb=8, gpus=1), paper=dict(memory_gb=256, gpus=8))
 PACKAGES = dict(paper=dict(vllm="the sampler"))
 OPTIONAL = dict(paper={"ray": "only where several machines share the rollouts", "flash-attn": "only to train on rows packed without padding", "deepspeed": "only for --strategy zero3"})
 
@@ -46,15 +46,28 @@ def sets_needed(
     for p in PARTS.values(): plays.setdefault(p.source, []).append(p.title)
     for d,(s,_) in POOLS.items(): plays.setdefault(s, []).insert(0, f"pool of {d}")
     def row(s): return dict(name=s.name, hub=s.hub, revision=s.revision or "none known: a local copy is needed", licence=s.licence, questions=s.count or "not stated", plays=", ".join(plays[s.name]))
-    return [dict(row(source(n)), here=any(p.name.split(".")[0]==n for p in (home()/cfg.sets).glob(f"{n}*"))) for n in plays] if cfg.sets else []
+    return [dict(row(source(n)), here=bool(copies(home()/cfg.sets, n))) for n in plays] if cfg.sets else []
 
 # %% ../nbs/08i_needs.ipynb #87860db7
-def found_here()->dict: # memory_gb, disk_gb, gpus, gpu_memory_gb
+def found_here(
+    gpus:bool=True, # Whether to ask for GPUs, which takes seconds
+)->dict: # memory_gb, disk_gb (free), gpus, gpu_memory_gb
     "What this machine has"
-    import torch
     near = next(p for p in (home(), *home().parents) if p.exists())
+    return dict(memory_gb=os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/1e9, disk_gb=shutil.disk_usage(near).free/1e9, **(gpus_here() if gpus else {}))
+
+def gpus_here():
+    "Number of GPUs and the memory of the smallest"
+    import torch
     n = torch.cuda.device_count()
-    return dict(memory_gb=os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/1e9, disk_gb=shutil.disk_usage(near).free/1e9, gpus=n, gpu_memory_gb=min((torch.cuda.get_device_properties(i).total_memory/1e9 for i in range(n)), default=0))
+    return dict(gpus=n, gpu_memory_gb=min((torch.cuda.get_device_properties(i).total_memory/1e9 for i in range(n)), default=0))
+
+def disk_taken(
+    cfg:Preset, # The preset
+)->float: # GB
+    "What models and an earlier run already take of the disk that a preset needs"
+    made = sum(p.stat().st_size for p in files_of(home()/cfg.name).values())/1e9
+    return made + sum(r["gb"] for r in models_needed(cfg) if r["here"])
 
 REMEDY = dict(memory_gb="take a machine with more main memory", disk_gb="set DED_HOME to a larger disk", gpus="take a machine with more GPUs", gpu_memory_gb="take GPUs with more memory")
 
@@ -69,11 +82,13 @@ def lacking(
     has:dict=None, # As from `found_here`
 )->list: # A line for each thing that is missing, with its remedy
     "What keeps a preset from running here"
-    cfg,has = get_preset(preset),has or found_here()
-    short = [f"{k}: {has[k]:.0f} where preset {preset} needs {v}; {REMEDY[k]}" for k,v in machine_needs(preset, has["gpus"]).items() if has[k]<v]
+    cfg,has = get_preset(preset),has or found_here("gpus" in MACHINE[preset])
+    need = machine_needs(preset, has.get("gpus", 8))
+    need = dict(need, disk_gb=max(0, round(need["disk_gb"]-disk_taken(cfg), 1)))
+    short = [f"{k}: {has[k]:.0f} where preset {preset} needs {v:g}; {REMEDY[k]}" for k,v in need.items() if has[k]<v]
     packages = [f"{m}: not installed ({why}); pip install {m}, at the pin of environment.yml where it has one" for m,why in PACKAGES.get(preset, {}).items() if importlib.util.find_spec(m) is None]
     models = [f"model {r['hub']}: not in {r['path']}; hf download {r['hub']} --local-dir {r['path']}" for r in models_needed(cfg) if not r["here"]]
-    sets = [f"set {r['name']}: not in {home()/cfg.sets}; put {r['hub']} there as {r['name']}.jsonl or .parquet, or have it in the hub's cache" for r in sets_needed(cfg) if not r["here"]]
+    sets = [wanting(home()/cfg.sets, r["name"]) for r in sets_needed(cfg) if not r["here"]]
     made = ["ded reproduce --preset paper --rehearse makes them"]*bool(cfg.banner and models+sets)
     return short + packages + (made or models+sets)
 
@@ -97,7 +112,7 @@ def needs_page(
     parts = {"Machine": f"- {sizes}\n- {disk}\n- {state}{short}\n- Linux x86-64, Python 3.11 or 3.12, the pins of environment.yml; besides: " + "; ".join(f"{k} ({why})" for k,why in (PACKAGES["paper"] | OPTIONAL["paper"]).items()),
              f"Tokens and GPU-hours, {p['machine']}": f"{cost}\n\nTogether {p['tokens']/1e6:,.0f} M tokens, {p['gpu_hours']:,.0f} GPU-hours, {p['wall_hours']/24:,.1f} days. Training at {p['stated']['mfu']:.0%} of the datasheet's operations, sampling at {told['decoding']:.0%} of the memory bound at the mean context of a running reply, lengths of a task spreading by {told['spread']:g} of their mean. GPUs wait while weights are read and hashed and states written, at {told['disk_gb_s']:g} GB a second, and {told['start_s']} s for an engine to start. Mean lengths of replies are guessed for: {', '.join(p['guessed'])}. {paper}",
              "Models": table(("role","on the hub","GB","looked for in"), [(r["role"], r["hub"], r["gb"], f"`$DED_HOME/{cfg.models.format(r['path'].name)}`") for r in models_needed(cfg)]),
-             "Sets": "Looked for in `$DED_HOME/" + cfg.sets + "`, a file or folder named after the set, else in the hub's cache.\n\n" + table(("set","on the hub","revision","licence","questions","plays"), [(r["name"], r["hub"], r["revision"], r["licence"], r["questions"], r["plays"]) for r in sets_needed(cfg)]),
+             "Sets": "Looked for in `$DED_HOME/" + cfg.sets + "`, a file, or a folder of files, named after the set; nothing is fetched while the study runs.\n\n" + table(("set","on the hub","revision","licence","questions","plays"), [(r["name"], r["hub"], r["revision"], r["licence"], r["questions"], r["plays"]) for r in sets_needed(cfg)]),
              "Then": "`ded doctor --preset paper` says what is missing on a machine, `ded reproduce --preset paper --rehearse` runs everything with tiny stand-ins, `make reproduce PRESET=paper` runs it. The rest of the plan is `ded plan --help`."}
     tail = f"\n## The last rehearsal\n\n```\n{Path(log).read_text('utf-8')}```\n" if log and Path(log).exists() else ""
     return "# What the paper run needs\n\nMade by `ded plan --out`; every number is computed from preset `paper`, not measured.\n\n" + "\n".join(f"## {h}\n\n{t}\n" for h,t in parts.items()) + tail

@@ -274,12 +274,14 @@ def reproduce(
     seeds:int=0, # Runs with seeds 0 to seeds-1; 0 takes the preset's number
     force:bool=False, # Recompute what is done
     rehearse:bool=False, # Run preset `paper` or `gpu` with tiny models in place of its own
-)->dict: # preset, seconds, cells that agree with the committed report, those that do not, the page
+)->dict: # preset, seconds, cells that agree with the committed report, those that do not, the page; or what is missing here, as `failed`
     "Run what is pending of the study, draw its exhibits, compare with the committed report"
     check(seeds>=0, f"--seeds {seeds}: at least one is needed", UsageError)
     if rehearse: return rehearsal(preset, only, seeds, force)
+    from ded.needs import lacking
     cfg, start = get_preset(preset), time.monotonic()
     steps, seeds = chosen_steps(only, bool(cfg.world)), range(seeds or cfg.seeds)
+    if steps and (failed := lacking(preset)): return dict(preset=preset, failed=failed)
     with workplace(preset) as rep:
         from ded import study
         from ded.collect import collect
@@ -295,14 +297,13 @@ REHEARSED = dict(paper="rehearsal", gpu="gpu-try")
 
 def rehearsal(preset, only="", seeds=0, force=False):
     "Make the stand-ins of preset `paper`, run the small preset, write a log"
-    from ded.rehearsal import log_text, prepare
+    from ded.rehearsal import leave_log, prepare, script, standing_in
     check(preset in REHEARSED, f"--rehearse: only presets {' and '.join(REHEARSED)} are rehearsed, {preset} is run as it is", UsageError)
     start = time.monotonic()
     if preset!="paper": return reproduce(REHEARSED[preset], only, seeds, force)
     prepare()
-    done = reproduce(REHEARSED[preset], only, seeds, force)
-    log = Path(done["report"]).with_name("rehearsal.log") if "report" in done else None
-    if log: write_text(log, log_text(dict.fromkeys(s.notebook for s in STUDY), time.monotonic()-start))
+    with standing_in(script(get_preset(REHEARSED[preset]), seeds or 1)): done = reproduce(REHEARSED[preset], only, seeds, force)
+    log = leave_log(Path(done["report"]), dict.fromkeys(s.notebook for s in STUDY), time.monotonic()-start) if "report" in done else ""
     return dict(done, **(dict(log=str(log)) if log else {}))
 
 def exhibits(preset):

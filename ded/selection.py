@@ -23,12 +23,12 @@ _all_ = ["LIMIT", "distances", "farthest", "diff_bounds", "rate_bounds", "rate_m
 CONTROL_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,40}[|｜]>")
 
 def length_flaw(
-    trace:dict, # Trace row
+    trace:dict, # Trace row; `unfit` says why a student cannot be trained on it
     max_tok:int=16384, # Longest reply kept, tokens
 )->str: # Empty when it is within the limit
     "Why a trajectory's length rules it out"
     if trace["finish_reason"]!="stop": return "cut off"
-    return "too long" if trace["n_tok"]>max_tok else ""
+    return "too long" if trace["n_tok"]>max_tok else trace.get("unfit", "")
 
 def form_flaw(
     text:str, # The whole reply

@@ -38,6 +38,14 @@ def test_wrong_usage_is_status_2():
     refused(2, *student, "--machines", "2", says="--machines 2 needs --processes, over all machines, and --host")
     refused(2, *student, "--host", "10.0.0.1", says="--host and --port are for several machines")
 
+def test_what_a_machine_lacks_is_listed_before_anything_runs(tmp_path):
+    where = dict(DED_HOME=str(tmp_path/"home"), DED_REPORTS=str(tmp_path/"reports"), CUDA_VISIBLE_DEVICES="")
+    for preset,n in (("paper", 27), ("gpu", 2)):
+        done = ded("reproduce", "--preset", preset, **where)
+        told = done.stderr.strip().splitlines()
+        assert done.returncode==1 and len(told)>=n and all(l.startswith("failed: ") for l in told), done.stderr
+        assert "gpus: 0 where preset" in done.stderr and list(tmp_path.iterdir())==[]
+
 def test_a_missing_column_names_the_line(tmp_path):
     bad = put(tmp_path/"v.jsonl", dict(id="q1", k=0, verdict="right"), dict(id="q1", k=1))
     refused(1, "passrate", "--verdicts", bad, "--out", tmp_path/"r.jsonl", says=r"v\.jsonl:2: the row lacks 'verdict'; add it")
