@@ -6,8 +6,8 @@
 __all__ = ['KINDS', 'KEYS', 'NUMBER', 'TEXT_COLUMNS', 'PAPER', 'GPU', 'PRESETS', 'DedError', 'UsageError', 'check', 'disk',
            'home', 'canonical', 'sha', 'qid', 'row_key', 'file_hash', 'files_of', 'tree_hash', 'bare_tree', 'imported',
            'package', 'code_hash', 'write_text', 'json_line', 'csv_text', 'write_rows', 'parse_json', 'shown',
-           'check_keys', 'parse_row', 'read_rows', 'typed', 'read_csv', 'row_crc', 'judge_line', 'scan_log', 'RowLog',
-           'Preset', 'get_preset', 'input_hash', 'Stage', 'versions', 'git_sha']
+           'check_kind', 'check_keys', 'parse_row', 'read_rows', 'typed', 'read_csv', 'row_crc', 'judge_line',
+           'scan_log', 'RowLog', 'Preset', 'get_preset', 'input_hash', 'Stage', 'versions', 'git_sha']
 
 # %% ../nbs/00_core.ipynb #76896670
 import ast, csv, errno, fcntl, hashlib, importlib.metadata, importlib.util, io, json, os, platform, re, subprocess, threading, time, zlib
@@ -180,8 +180,9 @@ def parse_json(data:bytes, where, remedy):
     except UnicodeDecodeError as e: raise DedError(f"{where}: not UTF-8 at byte {e.start}; save the file as UTF-8") from e
     except (ValueError, RecursionError) as e: raise DedError(f"{where}: not JSON ({e}); {remedy}") from e
 
-KINDS = {"text": lambda v: isinstance(v, str), "an integer": lambda v: type(v) is int, "an integer from 0 on": lambda v: type(v) is int and v>=0,
-         "text or an integer": lambda v: isinstance(v, str) or type(v) is int, "text or null": lambda v: v is None or isinstance(v, str)}
+KINDS = {"text": lambda v: isinstance(v, str), "text or null": lambda v: v is None or isinstance(v, str), "text or an integer": lambda v: isinstance(v, str) or type(v) is int,
+         "text, a number or null": lambda v: v is None or isinstance(v, str) or type(v) in (int,float), "a number or null": lambda v: v is None or type(v) in (int,float) and v==v,
+         "an integer": lambda v: type(v) is int, "an integer from 0 on": lambda v: type(v) is int and v>=0}
 KEYS = {"id": "text or an integer", "gold": "text or null", "seed": "an integer", **dict.fromkeys(("question","domain","model","text","finish_reason","verdict"), "text"),
         **dict.fromkeys(("k","n_tok","right","total","truncated","undecided"), "an integer from 0 on")}
 
@@ -190,13 +191,16 @@ def shown(v):
     if isinstance(v, (list,dict)): return "a list" if isinstance(v, list) else "an object"
     return f"the {'text' if isinstance(v, str) else 'number'} {json.dumps(v)[:40]}" if isinstance(v, (str,int,float)) and not isinstance(v, bool) else json.dumps(v)
 
+def check_kind(v, kind, where, key):
+    "Refuse a value that is not of its kind, see `KINDS`"
+    check(KINDS[kind](v), f"{where}: {key!r} is {shown(v)} where {kind} is expected; write it as {'a string' if kind.startswith('text') else 'a number'}")
+
 def check_keys(row:dict, where, need=())->dict:
     "A row that has all keys that it needs, each as `KEYS` says; any other key is kept"
     lacks = [k for k in need if k not in row]
     check(not lacks, f"{where}: the row lacks {', '.join(map(repr, lacks))}; add it (required: {', '.join(need)})")
     for k in need:
-        kind = KEYS.get(k)
-        check(not kind or KINDS[kind](row[k]), f"{where}: {k!r} is {shown(row[k])} where {kind} is expected; write it as {'a string' if kind and kind.startswith('text') else 'a number'}")
+        if k in KEYS: check_kind(row[k], KEYS[k], where, k)
     return row
 
 def parse_row(line:bytes, where, need=())->dict:
