@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'TRACES', 'VERDICTS', 'PASSRATES', 'CORPUS', 'Size', 'USES', 'COMMANDS', 'NAMES', 'LINES', 'rows_of',
-           'draw_of', 'at_least', 'models', 'benches', 'share', 'reproduce', 'exhibits', 'real', 'growing', 'new_in',
-           'one_run', 'together', 'drawn', 'rollout', 'engine_options', 'verify', 'opinions', 'passrate', 'select',
-           'draws', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift', 'export',
-           'load', 'overlap', 'split', 'doctor', 'unlike_pins', 'sandbox', 'told_by', 'plan', 'parser', 'overview',
-           'in_words', 'tell', 'run', 'main']
+           'draw_of', 'at_least', 'seconds', 'models', 'benches', 'share', 'reproduce', 'exhibits', 'real', 'growing',
+           'new_in', 'one_run', 'together', 'drawn', 'rollout', 'engine_options', 'verify', 'opinions', 'passrate',
+           'select', 'draws', 'metric', 'recipe', 'sft', 'scored', 'eval_', 'teacher', 'trial', 'entropy', 'shift',
+           'export', 'load', 'overlap', 'split', 'doctor', 'unlike_pins', 'sandbox', 'told_by', 'plan', 'parser',
+           'overview', 'in_words', 'tell', 'run', 'main']
 
 # %% ../nbs/09a_cli.ipynb #a66eb2b5
 import argparse, json, os, re, shutil, sys
@@ -28,8 +28,9 @@ PASSRATES = ("id","right","total","truncated","undecided")
 CORPUS = ("id","k","text","model","n_tok")
 
 def rows_of(path, need):
-    "Rows of a file that must not be empty"
-    rows = read_rows(path, need)
+    "Rows of a file that must not be empty, each of them once"
+    draws,asked = "k" in need,set(need)<={*QUESTIONS,*PASSRATES}
+    rows = read_rows(path, need, ("id","k") if draws else ("id",) if asked else ())
     check(rows, f"{path}: holds no rows; give a file with at least one")
     return rows
 
@@ -38,6 +39,10 @@ def draw_of(row): return str(row["id"]), row["k"]
 def at_least(least, **values):
     "Refuse numbers that make no sense, by the name of their option"
     for k,v in values.items(): check(v>=least, f"--{k} {v}: must be at least {least}", UsageError)
+
+def seconds(**values):
+    "Refuse times that are no time; 0 would mean no limit"
+    for k,v in values.items(): check(0<v<float("inf"), f"--{k} {v}: must be a number of seconds above 0", UsageError)
 
 def models(*names):
     "Refuse folders that hold no model, before anything slow is imported"
@@ -189,16 +194,18 @@ def verify(
     "Judge every trajectory: right, wrong, truncated, undecided, malformed or error"
     from ded import verify as judge
     at_least(1, workers=workers)
+    seconds(timeout=timeout)
     ask = opinions(second, judge_url, judge_model, workers)
     ts, qs = rows_of(traces, TRACES), rows_of(questions, QUESTIONS)
     known = {q["id"] for q in qs}
-    lost = [f"{traces}: trace {t['id']}, k {t['k']}, has no question in {questions}" for t in ts if t["id"] not in known]
-    vs = sorted(judge.verify([t for t in ts if t["id"] in known], qs, workers=workers, timeout=timeout, **(dict(unsafe=True) if unsafe else {})), key=draw_of)
+    lost = [f"{traces}, row {i}: trace {t['id']}, k {t['k']}, has no question in {questions}" for i,t in enumerate(ts, 1) if t["id"] not in known]
+    check(not lost, f"{''.join(lost[:1])} ({len(lost)} such); give the questions that the traces were drawn from")
+    vs = sorted(judge.verify(ts, qs, workers=workers, timeout=timeout, unsafe=unsafe, names=(traces,questions)), key=draw_of)
     vs, told = ask(vs, qs)
     write_rows(out, vs)
     count = {v: sum(r["verdict"]==v for r in vs) for v in ("right","wrong","truncated","undecided","malformed","error")}
     faults = [f"trace {r['id']}, k {r['k']}: {r['reason']}" for r in vs if r["verdict"]=="error"] + [f"trace {r['id']}, k {r['k']}: judge: {r['judge_why']}" for r in vs if r.get("judge")=="error"]
-    return dict(out=out, rows=len(vs), **count, **told, failed=lost+faults)
+    return dict(out=out, rows=len(vs), **count, **told, failed=faults)
 
 def opinions(second, judge_url, judge_model, workers):
     "A function that adds what others say to verdict rows, and tells it"
@@ -516,7 +523,10 @@ def told_by(selection):
     "What `ded select --json` printed, from a file"
     if not selection: return {}
     with disk(selection, "read"): told = Path(selection).read_bytes()
-    return parse_json(told, selection, "give the output of ded select --json")
+    told = parse_json(told, selection, "give the output of ded select --json")
+    funnel = told.get("funnel") if isinstance(told, dict) else None
+    check(isinstance(funnel, list) and all(isinstance(f, dict) for f in funnel) and isinstance(told.get("settings"), dict), f"{selection}: no funnel or no settings in it; give the output of ded select --json")
+    return told
 
 # %% ../nbs/09a_cli.ipynb #da614e35
 def plan(
