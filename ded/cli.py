@@ -305,7 +305,7 @@ def sft(
     check(machines==1 or processes and host!=own["host"].default, f"--machines {machines} needs --processes, over all machines, and --host, the first one's address", UsageError)
     models(model)
     rows = rows_of(corpus, (*CORPUS,"question"))
-    launch(model, rows, Path(out), Launch(processes, strategy, context, machines, host, port), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
+    launch(model, rows, Path(out), Launch(processes, strategy, context=context, machines=machines, host=host, port=port), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
     return dict(out=out, rows=len(rows), **recipe(get_preset(preset)))
 
 # %% ../nbs/09a_cli.ipynb #a2ba7841
