@@ -105,7 +105,7 @@ def training_fits(
     "What is left of a GPU's memory, and what helps where nothing is"
     c = sharing(gpus)
     left = lambda **how: round((gpu.memory-sum(training_parts(shape, gpus, **how).values()))/1e9, 1)
-    ways = {f"--context_parallel {k}": dict(context=k) for k in (2,4,8) if k>c and gpus%k==0} | {f"--offload, {16*shape.params/1e9:,.0f} GB of main memory": dict(context=c, offload=True)}
+    ways = {f"--context {k}": dict(context=k) for k in (2,4,8) if k>c and gpus%k==0} | {f"Launch(offload=True) from Python, {16*shape.params/1e9:,.0f} GB of main memory": dict(context=c, offload=True)}
     said = [f"{w}: {abs(m)} GB {'left' if m>=0 else 'short'}" for w,m in ((w, left(**how)) for w,how in ways.items())]
     margin = left(context=c)
     return dict(parts_gb={k: round(v/1e9, 1) for k,v in training_parts(shape, gpus, c).items()}, margin_gb=margin, fits=margin>=0, remedies=[] if margin>=0 else said + [f"{training_gpus(shape, gpu)} GPUs"])
