@@ -316,7 +316,8 @@ def command(told):
     "The commands that lead here, with the settings that are plain words or numbers"
     names = ("stage","tau","keep","rule","distance","norm","max_tok","seed")
     plain_ones = [f" --{k} {told['settings'][k]}" for k in names if re.fullmatch(r"[\w.]+", str(told["settings"].get(k, "")))]
-    return f"```\nded select --traces TRACES --verdicts VERDICTS --passrates PASSRATES --questions QUESTIONS{''.join(plain_ones)} --out corpus.jsonl\nded export --corpus corpus.jsonl --format {told['format']} --out FOLDER\n```"
+    held = f" --validation {told['validation']}" if told["held"] else ""
+    return f"```\nded select --traces TRACES --verdicts VERDICTS --passrates PASSRATES --questions QUESTIONS{''.join(plain_ones)} --out corpus.jsonl\nded export --corpus corpus.jsonl --format {told['format']}{held} --out FOLDER\n```"
 
 def fit_for(rows, told):
     "Limits of length and chat template"
@@ -439,7 +440,7 @@ def export(
     out, rows = Path(out).resolve(), sorted_rows(corpus)
     student = student or (str(tokenizer) if isinstance(tokenizer, (str,Path)) else STUDENT)
     learn, held = held_out(rows, validation)
-    told = dict(format=format, licence=licence_for(licence, rows), given=licence!="unknown", held=held, student=student, corpus=sha(canonical(rows)), verdicts=verdicts or [], questions=asked_for(learn, questions), funnel=funnel or [], settings=settings or {}, **measured(rows, tokenizer))
+    told = dict(format=format, licence=licence_for(licence, rows), given=licence!="unknown", held=held, validation=validation, student=student, corpus=sha(canonical(rows)), verdicts=verdicts or [], questions=asked_for(learn, questions), funnel=funnel or [], settings=settings or {}, **measured(rows, tokenizer))
     part = claim(out)
     try:
         FORMATS[format](learn, part, told)
