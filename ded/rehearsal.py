@@ -8,7 +8,7 @@ __all__ = ['LAST', 'CHAT', 'TURN', 'STYLES', 'CASTING', 'EXPERTS', 'SHAPES', 'MA
            'prepare', 'changes', 'used', 'seen', 'log_text', 'leave_log']
 
 # %% ../nbs/08h_rehearsal.ipynb #ec1a9140
-import base64, csv, json, os, pickle, tempfile, zlib
+import base64, json, os, pickle, re, tempfile, zlib
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -57,7 +57,7 @@ def small_model(
     import torch, transformers
     torch.manual_seed(seed)
     shape = dict(dict(num_key_value_heads=1), **SHAPES.get(family, {}))
-    config = getattr(transformers, f"{family}Config")(vocab_size=len(tok), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=40960, tie_word_embeddings=False,
+    config = getattr(transformers, f"{family}Config")(vocab_size=-(-len(tok)//64)*64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=40960, tie_word_embeddings=False,
                                                       pad_token_id=tok.pad_token_id, bos_token_id=None, eos_token_id=tok.eos_token_id, **shape)
     return getattr(transformers, f"{family}ForCausalLM")(config)
 
@@ -179,8 +179,10 @@ def seen(
     traces,verdicts = ([r for step in ("10a_pool","11_traces") for r in of(step, f"{f}.jsonl")] for f in ("traces","verdicts"))
     rates,funnel = [r["right"]/r["total"] for r in of("10a_pool", "passrates.jsonl") if r["total"]],of("12_corpus", "funnel.csv")
     counts = {v: sum(r["verdict"]==v for r in verdicts) for v in sorted({r["verdict"] for r in verdicts})}
+    def taken(why): return sum(int(n) for r in funnel for n in re.findall(rf"{why} (\d+)", r["dropped"] or ""))
     return [f"{len(traces)} trajectories drawn by {', '.join(sorted({t['engine'] for t in traces}))}", "verdicts: "+", ".join(f"{v} {n}" for v,n in counts.items()),
-            f"pass rates: {sum(r==0 for r in rates)} are 0, {sum(0<r<1 for r in rates)} lie between, {sum(r==1 for r in rates)} are 1", *sorted({f"corpora, {r['step']}: {w}" for r in funnel for w in (r["dropped"] or "").split(", ") if "student" in w or "easy" in w})]
+            f"pass rates: {sum(r==0 for r in rates)} are 0, {sum(0<r<1 for r in rates)} lie between, {sum(r==1 for r in rates)} are 1",
+            "taken out of the corpora of all arms together: "+", ".join(f"{w} {taken(w)}" for w in ("cut off","too long for the student","wrong","too easy"))]
 
 def log_text(
     steps, # Run notebooks
@@ -191,8 +193,9 @@ def log_text(
     cast = [f"{ROLES[r]}: {HUB[r]}, played by {model_dir(cfg, r).name}, {class_of(model_dir(cfg, r))}, template in the style of {s}" for r,(_,s) in CASTING.items()]
     sets = [f"{n}: {ROWS.get(n, 3)} made-up rows, {FORMS.get(n, 'jsonl')}" for n in sorted(MADE_UP)]
     ran = [used(cfg, s, n) for s in steps for n in members(s, 0, cfg.name)]
+    spent = f"{len(ran)} stages in {seconds:.0f} s, {sum(os.times()[:4]):.0f} core seconds; at the end {os.getloadavg()[1]:.1f} programs wanted one of {os.cpu_count()} cores"
     parts = {"Settings that differ from preset paper": [f"{k}: {v}" for k,v in changes(cfg).items()], "Seen on the way": seen(cfg), "Models": cast, "Sets": sets, "Arms left out, as in preset paper": LEFT_OUT["rehearsal"], "Stages, and the model classes each took in": ran, "Not tried": UNTRIED}
-    return "\n\n".join([cfg.banner, f"{len(ran)} stages in {seconds:.0f} s", *(f"{head}\n" + "\n".join(f"  {l}" for l in lines) for head,lines in parts.items())]) + "\n"
+    return "\n\n".join([cfg.banner, spent, *(f"{head}\n" + "\n".join(f"  {l}" for l in lines) for head,lines in parts.items())]) + "\n"
 
 def leave_log(
     page:Path, # Of the report
