@@ -146,8 +146,8 @@ def rollout(
     tokenizer:str="", # Folder or hub name of the tokenizer, where --model is only a name
     parallel:int=64, # Requests under way at a time, for openai
     timeout:float=3600., # Longest time for one reply of a server, seconds
-    tensor:int=1, # GPUs that share one copy of the model, for vllm
-    data:int=1, # Copies of the model, each on its own GPUs, for vllm
+    tensor:int=0, # GPUs that share one copy of the model, for vllm; 0 goes by its size
+    data:int=0, # Copies of the model, each on its own GPUs, for vllm; 0 uses all GPUs
     pilot:str="", # Earlier trace rows, JSON lines; questions with long replies go first, for vllm and openai
     temperature:float=.6, # 0 is greedy
     top_p:float=.95, # Probability mass that is sampled from
@@ -158,7 +158,8 @@ def rollout(
 ):
     "Draw trajectories; stopped and started again, it goes on where it was"
     from ded.rollout import Missing, check_sampling
-    at_least(1, batch=batch, parallel=parallel, tensor=tensor, data=data)
+    at_least(1, batch=batch, parallel=parallel)
+    at_least(0, tensor=tensor, data=data)
     check_sampling(n, temperature, top_p, max_tokens)
     if backend!="openai": models(model)
     qs = rows_of(questions, QUESTIONS)
@@ -293,6 +294,7 @@ def sft(
     strategy:Literal["ddp","fsdp2","zero3"]="fsdp2", # How several divide the model: ddp copies it, the others divide weights and optimiser
     context:int=1, # Processes that share one row, where rows are too long for one GPU; for fsdp2 and zero3
     machines:int=1, # Machines with equally many processes each; start this on the first, it says what to start on the others
+    offload:bool=False, # Keep weights and optimiser in main memory between their uses, where GPUs are too small; for fsdp2 and zero3
     host:str="127.0.0.1", # Address of the first machine, as the others reach it; for --machines
     port:int=29500, # Free port of the first machine; for --machines
 ):
@@ -305,7 +307,7 @@ def sft(
     check(machines==1 or processes and host!=own["host"].default, f"--machines {machines} needs --processes, over all machines, and --host, the first one's address", UsageError)
     models(model)
     rows = rows_of(corpus, (*CORPUS,"question"))
-    launch(model, rows, Path(out), Launch(processes, strategy, context=context, machines=machines, host=host, port=port), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
+    launch(model, rows, Path(out), Launch(processes, strategy, context=context, machines=machines, host=host, port=port, offload=offload), seed=seed, resume=bool(resume), **recipe(get_preset(preset)))
     return dict(out=out, rows=len(rows), **recipe(get_preset(preset)))
 
 # %% ../nbs/09a_cli.ipynb #a2ba7841
