@@ -94,13 +94,17 @@ def case_report(
 # %% ../nbs/02c_cases.ipynb #4c99a86a
 REASONS = {
     "vu-0178": "equal only if both letters are positive numbers, which the answer does not say",
+    "vu-0270": "a sentence that says nearly: undecided",
     "vu-0309": "a sentence with two numbers, one of them denied: undecided",
     "vu-0310": "a sentence with two numbers: undecided",
+    "vu-0321": "a Chinese sentence of no form that is known to claim: undecided",
     "vu-0339": "a French sentence; the decimal comma stands beside a dollar sign that opens no formula",
     "vu-0344": "a French sentence with two numbers; its dollar sign opens no formula",
+    "vu-0368": "a Chinese name before an equation: undecided",
+    "vu-0377": "two tries, of which the second is meant: undecided",
     "vu-0420": "a column of two numbers for an interval: not the same kind of object",
-    "vu-0442": "two pairs of values told apart by a semicolon on one side and by `and` on the other",
     "ra-0770": "the gold string has lost a symbol and can't be read: undecided",
+    "ra-0818": "an array of lists that can't be read: undecided",
     "ra-0873": "the free integer has another letter than in the gold, which does not say that it is free",
     "ra-1134": "one equation between pairs for two equations between functions"}
 
