@@ -319,6 +319,7 @@ def test_stages_at_the_papers_size_draw_and_read_with_one_start_per_model(tmp_pa
     assert len(started)==2 and {s["max_model_len"] for s in started}=={36864}
     do("11_traces", "rehearsal", 0, "t-explore")
     probe, = do("16_probe", "rehearsal", 0, "t-explore")
-    assert [s["model"].rpartition("stand-in-")[2] for s in fake_vllm()[2:]]==["DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-32B", "Qwen2.5-32B-Instruct", "phi-4"] and {s["max_logprobs"] for s in fake_vllm()[2:]}=={20}
+    later = [s["model"].rpartition("stand-in-")[2] for s in fake_vllm()[2:]]
+    assert later==["DeepSeek-R1", "DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-32B", "Qwen2.5-32B-Instruct", "phi-4"] and {s["max_logprobs"] for s in fake_vllm()[3:]}=={20}
     h, = read_csv(probe.path("entropy.csv"))
     assert h["lower"]<h["mean"]<h["upper"] and all(abs(r["mean"]-.6931)<.1 for r in read_csv(probe.path("surprisal.csv")))
