@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRUNKS', 'STUDENTS', 'TEACHERS', 'MATH', 'TRIAL', 'OOD', 'CODE', 'PAIRS', 'FULL', 'CODE_TAU', 'VARIED', 'ARMS',
-           'UNTRAINED', 'TRAINED', 'TRIED', 'MOVED', 'LARGE', 'LEFT_OUT', 'Arm', 'arm_names', 'asked_pools',
-           'taking_part', 'members']
+           'UNTRAINED', 'TRAINED', 'TRIED', 'MOVED', 'LARGE', 'PUBLISHED', 'LEFT_OUT', 'Arm', 'arm_names',
+           'asked_pools', 'taking_part', 'members']
 
 # %% ../nbs/00a_arms.ipynb #37261188
 from dataclasses import dataclass
@@ -95,7 +95,8 @@ def asked_pools(
     return tuple(dict.fromkeys(["student-a@math"] + [f"{a.student}@{d}" for a in need for d in (("math","code") if a.domain=="mixed" else (a.domain,))]))
 
 LARGE = (*[n for n,_ in VARIED], "rnd-10000", "wide-10000")
-LEFT_OUT = dict(smoke=LARGE, cpu=LARGE, paper=("control","grpo",*LARGE), rehearsal=("control","grpo","self",*LARGE))
+PUBLISHED = ("control","grpo",*LARGE)
+LEFT_OUT = dict(smoke=LARGE, cpu=LARGE, paper=PUBLISHED, rehearsal=PUBLISHED)
 
 def taking_part(
     preset:str="", # Name of a preset; empty for the whole table

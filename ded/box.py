@@ -6,8 +6,8 @@
 __all__ = ['NAMESPACES', 'NOBODY', 'LIBC', 'STDLIB', 'NOSUID_NODEV', 'READ_ONLY', 'BIND', 'REC', 'PRIVATE', 'REMOUNT', 'DETACH',
            'MIB', 'DONE', 'FAILED', 'NO_MEMORY', 'FORBIDDEN', 'BARRED', 'BY_SIGNAL', 'BY_CODE', 'syscall', 'prctl',
            'die_with_parent', 'enter', 'mount', 'bind', 'empty_root', 'move_imports', 'own_tmp', 'succeeds', 'insist',
-           'probe', 'set_limits', 'arm', 'become_nobody', 'guarded', 'run_script', 'run_calls', 'drain', 'end_all',
-           'children', 'cause', 'start', 'attempt', 'send', 'warden', 'run_job', 'settle', 'serve']
+           'probe', 'set_limits', 'arm', 'become_nobody', 'guarded', 'run_script', 'listed', 'run_calls', 'drain',
+           'end_all', 'children', 'cause', 'start', 'attempt', 'send', 'warden', 'run_job', 'settle', 'serve']
 
 # %% ../nbs/01e_box.ipynb #a2476762
 import ctypes, errno, gc, json, os, resource, select, signal, sys, time
@@ -152,8 +152,13 @@ def guarded(
 
 def run_script(code):
     "Run a program as the main module"
-    sys.stdin,sys.stdout = open(0, encoding="utf-8", errors="replace"),open(1, "w", encoding="utf-8", errors="replace", closefd=False)
+    sys.stdin,sys.stdout = open(0, encoding="utf-8", errors="replace"),open(1, "w", encoding="utf-8", errors="surrogatepass", closefd=False)
     exec(compile(code, "program.py", "exec"), {"__name__": "__main__"})
+
+def listed(x):
+    "What an iterator yields; nothing else becomes a list"
+    if not hasattr(type(x), "__next__"): raise TypeError
+    return list(x)
 
 def run_calls(code, entry, inputs, seconds, fd, mark):
     "Call a function of the program once per input, one line of result each"
@@ -162,7 +167,7 @@ def run_calls(code, entry, inputs, seconds, fd, mark):
     exec(compile(code, "program.py", "exec"), space)
     for args in inputs:
         arm(seconds)
-        line = f"{mark}{dumps(space[entry](*args))}\n".encode()
+        line = f"{mark}{dumps(space[entry](*args), default=listed)}\n".encode()
         while line: line = line[write(fd, line):]
 
 # %% ../nbs/01e_box.ipynb #542d1d1d

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LEVEL', 'MARGIN', 'JUMP', 'VERDICTS', 'TASKS', 'SETS', 'BESIDE', 'Part', 'SPREAD', 'TRIED', 'AIME', 'MATH4', 'LCB',
-           'FOUR', 'CLAIMS', 'FIELDS', 'RULE', 'status', 'verdict', 'inversion', 'read_part', 'said', 'rows_of', 'real',
+           'FOUR', 'CLAIMS', 'FIELDS', 'status', 'verdict', 'inversion', 'read_part', 'said', 'rows_of', 'real',
            'rows_for', 'sized', 'on_curve', 'slope', 'side', 'blend', 'trained', 'shared_seeds', 'p_against',
            'contrast', 'chance', 'concord', 'quantity', 'pooled', 'rank', 'joined', 'moved', 'Claim', 'figure',
-           'figures', 'compare', 'judge', 'part_row', 'deciding', 'beside', 'parts', 'settle', 'leading', 'span',
-           'seedless', 'ledger', 'details', 'save_claims', 'part_cells']
+           'figures', 'compare', 'judge', 'part_row', 'deciding', 'beside', 'parts', 'rule', 'settle', 'leading',
+           'span', 'seedless', 'blind_spots', 'ledger', 'unsaid', 'details', 'save_claims', 'part_cells']
 
 # %% ../nbs/08c_claims.ipynb #562dacbe
 import math, re
@@ -20,8 +20,8 @@ from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
 from .core import DedError, write_rows, write_text
-from .eval import avg_at_k, holm, min_detectable, paired
-from .report import Report, base_of, cell, md_table, md_text, number, own_name, paper, stamp
+from .eval import avg_at_k, holm, min_detectable, paired, worth
+from .report import Report, asked, base_of, cell, md_table, md_text, number, own_name, paper, stamp, tasks_title
 
 # %% ../nbs/08c_claims.ipynb #8e8a8833
 LEVEL = .95 # Coverage of all intervals of a claim together
@@ -185,7 +185,7 @@ def contrast(
     d = paired(a, b, level)
     p = max(p_against(a, b, s*part.at/size) for s in (1,-1)) if part.sense=="=" else p_against(a, b, part.at/size) if part.at else d["p"]
     found = {k: size*d[v] for k,v in dict(estimate="difference", lower="lower", upper="upper").items()}
-    fewest = size*min_detectable(d["n"], d["k"]*d["seeds"], sd=SPREAD, level=level)
+    fewest = size*min_detectable(worth(a), d["k"]*d["seeds"], sd=SPREAD, level=level)
     return dict(found, detectable=fewest, p=p, **{k: d[k] for k in ("n","k","seeds","covers")}, unit="points per tenfold" if "slope" in part.a else "points")
 
 # %% ../nbs/08c_claims.ipynb #e382a210
@@ -267,7 +267,8 @@ class Claim:
     says: str # The claim
     parts: tuple # Comparisons, in words; those with `~` decide nothing
     paper: tuple # `exhibit: row | columns` or `exhibit: row | other row | columns`
-    blind: str # What the small world can't say about it
+    blind: str = "" # What the small world can't say about it
+    limit: str = "" # What no size of this study can
     step: str = "14_score" # Notebook that measures it
 
 TRIED = ("orderly","explore","leap","plan")
@@ -287,7 +288,7 @@ CLAIMS = (
         "The roles were handed out by style (orderly, exploring). Nothing here is evidence about QwQ-32B or DeepSeek-R1 themselves."),
     Claim("C3", "Leaving wrong traces out helps, although fewer remain", ("right > raw on math", "code-right > code-raw on code", "diverse ~ any on math"),
         (f"t3: + Right | QwQ-Math | {AIME}, MATH500", f"t4: + Right | QwQ-Code | {LCB}"),
-        "Correctness is exact here. A rule or judge that errs, as with real proofs and code, would weaken the filter. Fewer rows also mean fewer steps."),
+        "Correctness is exact here. A rule or judge that errs, as with real proofs and code, would weaken the filter.", "Fewer rows also mean fewer steps."),
     Claim("C4", "Keeping only the questions that the student fails keeps most of the gain with about a quarter of the data",
         ("hard > halfway(right) on math", "hard > random-hard on math", f"hard-steps > right - {MARGIN} on math", "hard ~ right on math"),
         (f"t3: + Right-Hard | + Right | {AIME}, MATH500", f"t4: + Right-Hard | + Right | {LCB}"),
@@ -299,7 +300,7 @@ CLAIMS = (
     Claim("C6", "A corpus of less than a thousand rows lies above the trend of accuracy with corpus size",
         ("diverse > curve(diverse) on math", "ded-300 > curve(ded-300) on math", "ded-100 > curve(ded-100) on math", "mixed ~ curve(mixed) on math"),
         (f"f1: NTele-R1-32B | Light-R1-32B-DS | {AIME}", f"f1: NTele-R1-32B | Skywork-OR1-32B | {AIME}", "f1: NTele-R1-32B | Light-R1-32B-DS | training samples"),
-        "The curve ends at 3,000 rows of one teacher with one recipe; the paper's reaches 124,000 and mixes recipes. No statement about scaling beyond the curve."),
+        limit="The curve ends at 3,000 rows of one teacher with one recipe; the paper's reaches 124,000 and mixes recipes. No statement about scaling beyond the curve."),
     Claim("C7", "The student passes its teacher", ("diverse > teacher on math", "code-diverse > teacher on code", "diverse > teacher-explore on math"),
         (f"t5: DS-32B-Math | QwQ-32B | {AIME}", f"t5: DS-32B-Math | DeepSeek-R1 | {AIME}", f"t5: DS-32B-Code | QwQ-32B | {LCB}"),
         "Students and teachers have like sizes here, and teachers carry errors that were put in on purpose and that a filter can remove. A student that passes such a teacher is easier to get."),
@@ -308,26 +309,26 @@ CLAIMS = (
         "Programs of a few lines with hidden tests. Long programs, slow solutions and unclear statements have no counterpart."),
     Claim("C9", "Training on mathematics alone helps code, and the other way round", ("diverse > base-a on code", "code-diverse > base-a on math"),
         (f"t5: DS-32B-Math | DS-32B | {LCB}", f"t5: DS-32B-Code | DS-32B | {MATH4}"),
-        "Both domains share the arithmetic and the layout of thoughts here, so transfer has an easy path; no control on unrelated text was trained."),
+        "Both domains share the arithmetic and the layout of thoughts here, so transfer has an easy path.", "No control on unrelated text was trained."),
     Claim("C10", "Half mathematics and half code at equal size is best in both", ("mixed > diverse on math", "mixed > code-diverse on code"),
         (f"t5: NTele-R1-32B | DS-32B-Math | {MATH4}", f"t5: NTele-R1-32B | DS-32B-Code | {LCB}"),
-        "A small model has little room, so two domains compete more than they would in 32B parameters. Sizes are near each other, not equal."),
+        "A small model has little room, so two domains compete more than they would in 32B parameters.", "Sizes are near each other, not equal."),
     Claim("C11", "Distillation does not hurt out-of-domain ability, and helps it slightly",
         tuple(f"{a} > base-a{by} on ood" for a in ("mixed","diverse") for by in (f" - {MARGIN}", "")),
         ("t6: NTele-R1-32B | DS-32B | MMLU, CMMLU, C-EVAL, BBH, MBPP, GSM8K, MATH, Aider Polyglot pass@2",),
         "Eight small tasks that bear the names of the paper's. Two of them (as MMLU, CMMLU) are at chance for every model, which shrinks a pooled difference by a quarter. World knowledge is not tested."),
     Claim("C12", "A larger distillation corpus degrades out-of-domain ability", ("rnd-3000 < rnd-300 on ood", "rnd-3000 < rnd-100 on ood", "slope(rnd) < 0 on ood", "rnd-3000 ~ base-a on ood"), (),
-        "Epochs are equal, so a larger corpus also means more steps; three times the paper's corpus is far from its 124,000. Two of the eight tasks are at chance."),
+        "Two of the eight tasks are at chance.", "Epochs are equal, so a larger corpus also means more steps; three times the paper's corpus is far from its 124,000."),
     Claim("C13", "The length of the traces is not what drives the gain", (f"longest = shortest ± {MARGIN} on math", "shortest > a-explore on math", "longest ~ raw on math", "shortest ~ raw on math"),
         (f"t7: QwQ, longest draw per question | QwQ, shortest draw per question | mean corpus length, {AIME}", f"t7: QwQ, shortest draw per question | R1 | mean corpus length, {AIME}"),
-        "Lengths span tens of tokens, not thousands, and no trace meets the length limit of training. Where the trial chose the teacher in R1's role, the second comparison is within one teacher."),
+        "Lengths span tens of tokens, not thousands, and no trace meets the length limit of training.", "Where the trial chose the teacher in R1's role, the second comparison is within one teacher."),
     Claim("C14", "The lower the token entropy of the teacher's corpus, the better the student", ("tau(entropy) < 0 on math", "tau(surprisal) < 0 on math", "tau(entropy) ~ 0 on ood"),
         ("f3: QwQ-32B | DeepSeek-R1 | entropy mean, entropy median",),
-        "Four points can't be decided by any order of theirs: even a perfect one happens by chance in 2 of 24. Only the eight pairs can, and only if all of them agree. An order is no cause either.", "16_probe"),
+        "", "Four points can't be decided by any order of theirs: even a perfect one happens by chance in 2 of 24. Only the eight pairs can, and only if all of them agree. An order is no cause either.", "16_probe"),
     Claim("C15", "A better teacher's corpus moves the hidden states less, and a smaller shift goes with better out-of-domain ability",
         tuple(f"shift(a-explore) > shift(a-orderly) on {b}" for b in FOUR) + ("tau(shift) < 0 on math", "tau(shift) < 0 on ood"),
         ("f4: R1-distilled | QwQ-distilled | AIME24 centroid distance, AIME25 centroid distance, MATH500 centroid distance, GPQA-D centroid distance",),
-        "The arm in the role of QwQ-32B stands for the better teacher, as in the paper, whomever the trial chose. A handful of layers against sixty-five points. Arms share a base, some share a teacher, so they are fewer independent points than they seem; corpus size moves shift and score together.", "17_shift"),
+        "A handful of layers against sixty-five points.", "The arm in the role of QwQ-32B stands for the better teacher, as in the paper, whomever the trial chose. Arms share a base, some share a teacher, so they are fewer independent points than they seem; corpus size moves shift and score together.", "17_shift"),
     Claim("C16", "A thousand rows suffice for a large jump of students that don't reason yet",
         tuple(f"{s}-{t} > base-{s} + {JUMP} on math" for s in "bc" for t in ("orderly","explore","diverse")),
         tuple(f"t1: {s} <- {t} | AIME24 delta to base, AIME25 delta to base" for s in ("Qwen2.5-32B-Instruct","phi-4") for t in ("QwQ-32B","DeepSeek-R1")),
@@ -415,7 +416,14 @@ def parts(
     return [r for c in CLAIMS for rows in [deciding(rep, c)] for r in rows+beside(rep, c, rows)]
 
 # %% ../nbs/08c_claims.ipynb #97e9ae68
-RULE = f"""**The rule.** Claims, comparisons and thresholds were written before the scores of this study existed; a first, smaller run of the same world was known. A claim is a set of comparisons, paired by question on the power sets (power-math and power-code with 960 questions, the eight out-of-domain tasks pooled with equal weight).
+def rule(
+    rep:Report, # A report
+)->str: # Markdown
+    "The rule in words, with the sizes of a run"
+    power = SETS["math"]+SETS["code"]
+    titles,sizes = (" and ".join(f(rep, b) for b in power) for f in (tasks_title, asked))
+    known = rep.tell("a first, smaller run of the same world was known", "runs of other presets were known")
+    return f"""**The rule.** Claims, comparisons and thresholds were written before the scores of this study existed; {known}. A claim is a set of comparisons, paired by question on the power sets ({titles}: {sizes} questions; the eight out-of-domain tasks pooled with equal weight).
 `a > b` holds if the interval of a - b lies above the threshold (0 if none is named), fails if it lies below, and is undecided otherwise; `a < b` is the mirror image. `a > b - {MARGIN}` is *no worse by {MARGIN} points*, `a > b + {JUMP}` is *better by {JUMP} points*,
 `a = b ± {MARGIN}` holds if the whole interval lies within the margin and fails if it lies wholly outside. `hard > halfway(right)` is *keeps more than half of the gain*, and is undecided if there is no certain gain to keep.
 All comparisons of a claim hold: *{VERDICTS[0]}*. Some hold: *{VERDICTS[1]}*. None holds and one fails: *{VERDICTS[2]}*. Else: *{VERDICTS[3]}*. A comparison that was not measured is undecided.
@@ -445,6 +453,8 @@ def seedless(r):
     return f"{r['covers']}; one training seed, so no variance between trainings" if r["seeds"]==1 and r["covers"].startswith("questions") else r["covers"]
 
 # %% ../nbs/08c_claims.ipynb #52377023
+def blind_spots(rep, claim): return " ".join(filter(None, (rep.tell(claim.blind), claim.limit)))
+
 def ledger(
     rep:Report, # A report
     found:list=None, # From `parts`, if it is at hand
@@ -458,10 +468,12 @@ def ledger(
         top,n = leading(mine),Counter(r["status"] for r in mine)
         rows.append(dict(claim=c.id, says=c.says, experiment="; ".join(r["comparison"] for r in mine), detectable=top["detectable"], leading=top["comparison"],
             **{k: top[k] for k in ("estimate","lower","upper","unit","level","p","n","k","seeds")}, covers=seedless(top), comparisons=", ".join(f"{v} {k}" for k,v in n.items()), paper=figures(c), verdict=settle(mine),
-            reason="; ".join(f"{r['comparison']}: {r['reason']}" for r in mine if r["reason"]), command=f"ded reproduce --preset {rep.preset}{more} --only {c.step}", blind=c.blind))
+            reason="; ".join(f"{r['comparison']}: {r['reason']}" for r in mine if r["reason"]), command=f"ded reproduce --preset {rep.preset}{more} --only {c.step}", blind=blind_spots(rep, c)))
     return rows
 
 # %% ../nbs/08c_claims.ipynb #bfaa24d1
+def unsaid(rep): return f"what {rep.tell('the small world', 'this study')} can't say"
+
 def details(rep, claim, row, found):
     "One claim with all its comparisons"
     head = ["comparison","detectable","difference","level","p","n · k · seeds","status","on the paper-sized sets (95 %)"]
@@ -469,7 +481,7 @@ def details(rep, claim, row, found):
     near = lambda r: " · ".join(f"{own_name(rep.shown(b['bench']))} {span(b).removesuffix(' points')}" for b in mine if b["decides"]=="beside" and b["part"]==r["part"])
     line = lambda r: [r["comparison"].replace("~","–"), number(r["detectable"], "nats" if r["unit"]=="tau" else ""), span(r), f"{r['level']:.1%}", number(r["p"], "p"), " · ".join(str(r[k]) if r[k]!="" else "–" for k in ("n","k","seeds")),
                       (r["status"] or "shown only") + (f" ({r['reason']})" if r["reason"] else ""), near(r)]
-    facts = {"Paper": row["paper"], "The leading interval covers": row["covers"] or "nothing yet", "What the small world can't say": claim.blind, "Again": row["command"]}
+    facts = {"Paper": row["paper"], "The leading interval covers": row["covers"] or "nothing yet", unsaid(rep).capitalize(): row["blind"] or "–", "Again": row["command"]}
     return "\n\n".join([f"## {claim.id} · {row['verdict']}", md_text(claim.says)+".", md_table(head, [line(r) for r in mine if r["decides"]!="beside"]), "\n".join(f"- {k}: {md_text(v)}" for k,v in facts.items())])
 
 def save_claims(
@@ -481,10 +493,10 @@ def save_claims(
     rows,base = ledger(rep, found),rep.dir/"claims"
     write_rows(base.with_suffix(".csv"), rows)
     write_rows(rep.dir/"claims_parts.csv", found)
-    head = ["", "claim", "verdict", "leading comparison", "here", "paper", "what the small world can't say"]
+    head = ["", "claim", "verdict", "leading comparison", "here", "paper", unsaid(rep)]
     table = md_table(head, [[r["claim"], r["says"], r["verdict"], r["leading"], span(r), r["paper"].partition("; ")[0], r["blind"]] for r in rows])
-    note = "In the small world multiple choice (as GPQA-D, MMLU, CMMLU) is at chance for every model, so its rows carry no news."
-    write_text(base.with_suffix(".md"), "\n\n".join([f"# Claims of the paper, preset {rep.preset}", md_text(stamp(rep)), RULE, note, table, *(details(rep, c, r, found) for c,r in zip(CLAIMS, rows))])+"\n")
+    note = rep.tell("In the small world multiple choice (as GPQA-D, MMLU, CMMLU) is at chance for every model, so its rows carry no news.")
+    write_text(base.with_suffix(".md"), "\n\n".join([f"# Claims of the paper, preset {rep.preset}", md_text(stamp(rep)), rule(rep), *[note]*bool(note), table, *(details(rep, c, r, found) for c,r in zip(CLAIMS, rows))])+"\n")
     return base.with_suffix(".md")
 
 # %% ../nbs/08c_claims.ipynb #3d98eb88

@@ -12,6 +12,7 @@ import json, os, socket
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from . import offline
 from .core import *
 from .rollout import BACKENDS, Missing, Progress, _rows, budget, engine, load, plan, reader
 from .sampler import Fast
@@ -34,7 +35,7 @@ def identity(
 )->dict: # backend and dtype, as `rollout` would write them into its keys
     "Which engine draws, in which numbers"
     check(backend in (*BACKENDS,"vllm"), f"unknown backend {backend!r} on Ray; choose one of {', '.join((*BACKENDS,'vllm'))}", UsageError)
-    if backend=="vllm": return dict(backend="vllm", dtype="auto")
+    if backend=="vllm": return offline.identity(lm.config)
     return dict(backend=backend if backend!="auto" else "fast" if Fast.can(lm) else "hf", dtype=str(lm.dtype))
 
 # %% ../nbs/03c_ray.ipynb #4189b2ec
@@ -131,11 +132,13 @@ def vllm_config(
     model:str, # Folder or hub name that every machine can read
     workers:int, # Engines
     gpus:int, # GPUs per engine
+    room:int, # Longest prompt and reply together, tokens
+    dtype:str, # Of `identity`
     **kwargs, # Further fields of Ray's configuration
 ): # `vLLMEngineProcessorConfig`
     "One configuration of vLLM under Ray: our prompts, our sampling, one engine on `gpus` GPUs"
     from ray.data.llm import vLLMEngineProcessorConfig
-    engine = dict(generation_config="vllm", tensor_parallel_size=gpus, **kwargs.pop("engine_kwargs", {}))
+    engine = dict(generation_config="vllm", tensor_parallel_size=gpus, max_model_len=room, dtype=dtype, **kwargs.pop("engine_kwargs", {}))
     return vLLMEngineProcessorConfig(model_source=str(model), engine_kwargs=engine, concurrency=(workers, workers), chat_template_stage=False, tokenize_stage=False, detokenize_stage=False, **kwargs)
 
 NEUTRAL = dict(top_k=0, min_p=0., repetition_penalty=1., presence_penalty=0., frequency_penalty=0., min_tokens=0, ignore_eos=False, detokenize=False) # What vLLM might otherwise take from elsewhere
@@ -173,29 +176,32 @@ def rollout_ray(
     first:int=0, # Index k of the first trajectory
     batch:int=256, # Rows per batch
     progress:bool=True, # Print rate and ETA
+    look=None, # Called with the planned batches before anything is drawn
 )->list: # Trace rows in the order of the questions, then of k
     "`rollout` on the machines of a Ray cluster"
     gpus = max(gpus, backend=="vllm")
     lm,tok = shell(str(model), gpus)
     how,who = dict(temperature=temperature, top_p=top_p, max_tokens=budget(lm, tok, questions, max_tokens)),identity(lm, backend)
     batches = plan(str(model), tok, questions, n, dict(how, **who), seed, batch, first)
+    if look: look(batches)
     with RowLog(log) as L:
         todo = [b for b in batches if any(r["key"] not in L.keys for r in b)]
         bar = Progress(f"rollout {Path(model).name}", sum(map(len, todo)), progress)
-        if todo: draw(str(model), tok, todo, who["backend"], how, L, bar, address, workers, gpus)
+        if todo: draw(str(model), lm.config, tok, todo, who, how, L, bar, address, workers, gpus)
         got = {r["key"]: r for r in L.rows}
     rows = {(r["id"],r["k"]): got.get(r["key"]) for b in batches for r in b}
     missing = [(*at, "no reply") for at,r in rows.items() if r is None]
     if missing: raise Missing(model, missing)
-    return [rows[q["id"],k] for q in questions for k in range(first, first+n)]
+    return [rows[q["id"],k] for q in questions for k in range(first, first+n) if "skipped" not in rows[q["id"],k]]
 
-def draw(model, tok, batches, backend, how, log, bar, address, workers, gpus):
+def draw(model, config, tok, batches, who, how, log, bar, address, workers, gpus):
     "Draw batches on a cluster into an open log"
-    planned,name = {r["key"]: r for b in batches for r in b},SimpleNamespace(name=backend)
+    planned,backend = {r["key"]: r for b in batches for r in b},who["backend"]
     todo = [r for r in planned.values() if r["key"] not in log.keys]
     with connected(address) as ray:
         workers = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))//max(1, gpus))
-        if backend=="vllm": data = served(ray, todo, dict(how, stop_token_ids=[tok.eos_token_id]), vllm_config(model, workers, gpus))
+        room = offline.room_for(todo, how["max_tokens"], config.max_position_embeddings)
+        if backend=="vllm": data = served(ray, todo, dict(how, stop_token_ids=[tok.eos_token_id]), vllm_config(model, workers, gpus, room, who["dtype"]))
         else: data = sampled(ray, model, batches, backend, how, workers, gpus)
-        try: commit(log, arrivals(data), planned, lambda r,ids: next(_rows(name, tok, model, [r], [ids])), bar)
+        try: commit(log, arrivals(data), planned, lambda r,ids: next(_rows(SimpleNamespace(name=backend), tok, model, [r], [ids])), bar)
         except ray.exceptions.RayError as e: raise DedError(f"{model}: a worker failed ({str(e).strip().splitlines()[-1][:200]}); the rows drawn so far are kept, run again to resume") from e

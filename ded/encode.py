@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['control_ids', 'end_token', 'dialogue', 'where', 'check_row', 'encode', 'mask_text', 'mask_html', 'encode_all',
-           'batch_plan', 'PlanSampler', 'layout']
+           'row_lengths', 'batch_plan', 'PlanSampler', 'layout']
 
 # %% ../nbs/05_encode.ipynb #fe61b809
 import html, random
@@ -98,6 +98,16 @@ def encode_all(
     check(n<=max_len, f"{where(corpus[worst])}: {n} tokens, limit {max_len}; drop long rows with `ded select --max_tok` or raise max_len")
     check(n<=(known or n), f"{where(corpus[worst])}: {n} tokens, the model knows {known} positions; drop long rows with `ded select --max_tok`")
     return out
+
+# %% ../nbs/05_encode.ipynb #32a5c7fc
+def row_lengths(
+    tok, # Tokenizer of the student
+    questions:list, # Question rows
+    traces:list, # Trace rows on them, of any teacher
+)->list: # Tokens of each: prompt, reply and end
+    "How long trajectories are as rows of a corpus"
+    ask = {q["id"]: q["question"] for q in questions}
+    return [sum(map(len, dialogue(tok, ask[t["id"]], t["text"]))) for t in traces]
 
 # %% ../nbs/05_encode.ipynb #96f1770b
 def batch_plan(

@@ -172,7 +172,8 @@ def ready(
 ): # (model with fp32 weights, tokenizer that ends where the template does)
     "Load the student, once every question can be judged"
     check(questions, "grpo: no questions; nothing to train on")
-    verify([dict(id=q["id"], k=0, text="") for q in questions], questions, workers=1)
+    own = verify([dict(id=q["id"], k=0, text=rf"<think></think>\boxed{{{q.get('gold')}}}") for q in questions], questions, workers=1)
+    for q,v in zip(questions, own): check("tests" in q or v["verdict"]=="right", f"grpo: question {q['id']}: its own gold answer {str(q.get('gold'))[:40]!r} is judged {v['verdict']}; mend or remove the row")
     lm,tok = load_student(model)
     tok.eos_token = tok.convert_ids_to_tokens(end_token(tok))
     return lm, tok

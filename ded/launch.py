@@ -33,6 +33,7 @@ class Launch:
     host:str = "127.0.0.1" # Address of the first machine
     port:int = 29500 # Of the first machine, where there are several
     packed:bool = None # Rows without padding; None decides by model and attention
+    offload:bool = False # Weights, gradients and optimiser in main memory between their uses
 
 def gpus():
     "GPUs of this machine"
@@ -50,9 +51,11 @@ def refuse(
     check(n%plan.machines==n%plan.context==0, f"{n} processes cannot be shared evenly by {plan.machines} machines and {plan.context} per row; ask for a multiple of both")
     layout(batch, 1, processes=n//plan.context)
     check(have or s=="ddp", f"{s} needs GPUs and there are none: on a CPU it would silently run as ddp; ask for --strategy ddp")
+    check(have or plan.machines==1, "several machines need GPUs: without, each would train all of it by itself; leave --machines out")
     check(not have or here<=have, f"{here} processes on this machine and {have} GPUs; ask for at most {have}")
     check(plan.context==1 or s!="ddp", "context parallelism needs fsdp2 or zero3; ddp keeps every row on one process")
-    check(s!="zero3" or find_spec("deepspeed"), "zero3 needs the package deepspeed, which is not installed; install it, or ask for --strategy fsdp2")
+    check(not plan.offload or s!="ddp", "offload needs fsdp2 or zero3; ddp keeps everything on each GPU")
+    check(s!="zero3" or find_spec("deepspeed"), "zero3 needs the package deepspeed, which is not installed; pip install deepspeed==0.19.8, or ask for --strategy fsdp2")
 
 # %% ../nbs/05c_launch.ipynb #89d06d06
 def parallelism(plan):
@@ -67,9 +70,10 @@ def accelerate_config(
     bf16:bool=True, # Arithmetic in bf16 on fp32 weights
 )->dict: # The content of a config file
     "A plan in accelerate's words"
+    away = "cpu" if plan.offload else "none"
     fsdp = dict(fsdp_version=2, fsdp_auto_wrap_policy="TRANSFORMER_BASED_WRAP", fsdp_reshard_after_forward=True, fsdp_state_dict_type="SHARDED_STATE_DICT",
-                fsdp_cpu_ram_efficient_loading=True, fsdp_offload_params=False, fsdp_activation_checkpointing=False)
-    zero = dict(zero_stage=3, zero3_init_flag=True, zero3_save_16bit_model=True, offload_optimizer_device="none", offload_param_device="none", deepspeed_multinode_launcher="standard")
+                fsdp_cpu_ram_efficient_loading=True, fsdp_offload_params=plan.offload, fsdp_activation_checkpointing=False)
+    zero = dict(zero_stage=3, zero3_init_flag=True, zero3_save_16bit_model=True, offload_optimizer_device=away, offload_param_device=away, deepspeed_multinode_launcher="standard")
     how = dict(ddp=dict(distributed_type="MULTI_GPU"), fsdp2=dict(distributed_type="FSDP", fsdp_config=fsdp), zero3=dict(distributed_type="DEEPSPEED", deepspeed_config=zero))[plan.strategy]
     where = dict(main_process_ip=plan.host, main_process_port=plan.port) if plan.machines>1 else dict(main_process_port=0)
     return dict(compute_environment="LOCAL_MACHINE", num_machines=plan.machines, machine_rank=rank, num_processes=plan.processes, mixed_precision="bf16" if bf16 else "no",
@@ -258,7 +262,7 @@ def launch(
 )->Path: # `out`, as `sft` leaves it
     "Fine-tune a model on a corpus, on as many processes as the plan asks for"
     plan,out = replace(plan, processes=plan.processes or max(1, gpus())),Path(out)
-    if plan.processes==1: return sft(model, corpus, out, log=log, **settings)
+    if plan.processes==plan.machines==plan.context==1: return sft(model, corpus, out, log=log, **settings)
     s = settings_of(settings)
     check_model(model)
     refuse(plan, s["batch"], gpus())

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['LOOKS', 'GREEK', 'SIGNS', 'ALIKE', 'DRESS', 'COMMAND', 'THOUSANDS', 'TOKEN', 'RUN', 'SHORT', 'FUZZY', 'SKETCH',
-           'BANDS', 'COMMON', 'PHRASES', 'KINDS', 'DROP', 'read', 'forms', 'masked', 'numbers', 'runs', 'pairs_of',
-           'blank', 'sketch', 'lookup', 'field', 'documents', 'phrases', 'worn', 'own', 'telling', 'prepare',
-           'same_runs', 'likeness', 'pairs', 'row_hits', 'scan', 'hits', 'sift', 'clean', 'sets_of', 'overlap']
+           'BANDS', 'COMMON', 'PHRASES', 'KINDS', 'DROP', 'CHANGES', 'read', 'forms', 'masked', 'numbers', 'runs',
+           'pairs_of', 'blank', 'sketch', 'lookup', 'field', 'documents', 'phrases', 'worn', 'own', 'telling',
+           'prepare', 'same_runs', 'likeness', 'pairs', 'row_hits', 'scan', 'hits', 'sift', 'clean', 'altered',
+           'recall', 'sets_of', 'overlap']
 
 # %% ../nbs/04b_overlap.ipynb #67291943
-import os, re, unicodedata
+import os, random, re, unicodedata
 from collections import Counter, defaultdict
 from functools import lru_cache
 from itertools import chain
@@ -201,6 +202,31 @@ def clean(
     found,count = [],Counter()
     kept = list(sift(rows, prepare(evaluation), text, drop, found, count))
     return kept,found,dict(step="overlap", rows=len(kept), **{k: count[k] for k in KINDS})
+
+# %% ../nbs/04b_overlap.ipynb #f58ec22b
+CHANGES = ("dressed","renumbered","embedded","one word")
+
+def altered(q, how, rng):
+    "A question after one of the changes that copies show"
+    if how=="dressed": return "  " + q.replace(r"\frac", r"\dfrac").replace(" $", "  $\\displaystyle ").replace(" the ", " THE ")
+    if how=="renumbered": return re.sub("[1-9]", lambda m: str(rng.randrange(1, 10)), q)
+    if how=="embedded": return "Consider the following task and show all your work. " + q + " Then state a similar task."
+    words = q.split()
+    i = rng.choice([i for i,w in enumerate(words) if w.isalpha()])
+    return " ".join(words[:i]+["something"]+words[i+1:])
+
+def recall(
+    rows:list, # Question rows of an evaluation set
+    name:str, # Its name in `ix`
+    ix:SimpleNamespace, # From `prepare`
+): # Rows set, change, n, and how many were found as each kind
+    "How altered questions of at least eight words, one of them plain, are found"
+    rng = random.Random(0)
+    long = [r for r in rows if len(forms(r["question"]).words)>=SHORT and any(w.isalpha() for w in r["question"].split())]
+    for how in CHANGES:
+        new = [{**r, "question": altered(r["question"], how, rng)} for r in long]
+        kinds = Counter(h["kind"] for r,hs in scan(new, ix) for h in hs if h["bench"]==name and h["bench_id"]==r["id"])
+        yield dict(set=name, change=how, n=len(new), **{k: kinds[k] for k in KINDS})
 
 # %% ../nbs/04b_overlap.ipynb #f7ab6f7e
 def sets_of(

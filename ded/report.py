@@ -6,9 +6,9 @@
 __all__ = ['FIELDS', 'CORPUS', 'TUNING', 'COVERS', 'TEX', 'COLORS', 'paper_values', 'paper', 'paper_labels', 'reports_dir',
            'role', 'own_name', 'as_draws', 'Report', 'provenance', 'stamp', 'headed', 'mean_length', 'base_of',
            'measure', 'difference', 'cell', 'arm_label', 'trial_arms', 'paper_cells', 'arm_story', 'trial_note',
-           'tasks_title', 'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks', 'mark',
-           'raised', 'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table', 'new_figure',
-           'save_figure', 'read_cells', 'look_up']
+           'tasks_title', 'asked', 'detectable', 'compare_arms', 'corpus_cells', 'number', 'ours', 'theirs', 'remarks',
+           'mark', 'raised', 'wide', 'covers', 'md_text', 'tex_text', 'md_table', 'tex_table', 'save_table',
+           'new_figure', 'save_figure', 'read_cells', 'look_up']
 
 # %% ../nbs/08_report.ipynb #cab5661a
 import csv, hashlib, html, io, json, os, re
@@ -16,7 +16,8 @@ from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from .core import DedError, read_csv, write_rows, write_text
-from .eval import holm, interval, min_detectable, paired
+from .eval import by_bench, holm, interval, min_detectable, paired, worth
+from .rates import scaled
 
 # %% ../nbs/08_report.ipynb #8265da65
 @lru_cache
@@ -100,6 +101,9 @@ class Report:
     def parts(self): return self.called.get("parts", {})
     @property
     def banner(self): return self.called.get("banner", "")
+    @property
+    def small(self): return not self.parts
+    def tell(self, small, published=""): return small if self.small else published
     @cached_property
     def names(self): return {**self.load("names.json")["models"], **self.load("names.json")["benches"]}
     @cached_property
@@ -126,19 +130,21 @@ def headed(rep, title): return f"{rep.banner.partition(':')[0]} · {title}" if r
 
 # %% ../nbs/08_report.ipynb #8a55a2b2
 def mean_length(
-    rows:list, # Score rows of one arm and benchmark
+    rows:list, # Score rows of one arm, of one benchmark or several
 )->dict: # estimate, lower and upper in tokens, n questions, k draws
-    "Mean tokens per reply, draws cut off at the limit included"
+    "Mean tokens per reply, draws cut off at the limit included; benchmarks weigh alike"
     from scipy import stats
     tok,draws = {},{}
     for r in rows:
-        tok[r["id"]] = tok.get(r["id"], 0)+r["tok"]
-        draws[r["id"]] = draws.get(r["id"], 0)+r["total"]+r["undecided"]
-    means = [tok[i]/draws[i] for i in tok if draws[i]]
-    mean,n = sum(means)/len(means), len(means)
-    half = stats.t.ppf(.975, n-1)*(sum((m-mean)**2 for m in means)/(n-1)/n)**.5 if n>1 else 0.
+        at = r["bench"],r["id"]
+        tok[at] = tok.get(at, 0)+r["tok"]
+        draws[at] = draws.get(at, 0)+r["total"]+r["undecided"]
+    asked = [i for i in tok if draws[i]]
+    means,(n,w,u) = [tok[i]/draws[i] for i in asked],scaled(len(asked), by_bench(asked))
+    mean = sum(w*means)/n
+    half = stats.t.ppf(.975, n-1)*(sum(u*(means-mean)**2)/(n-1)/n)**.5 if n>1 else 0.
     seeds = len({r["seed"] for r in rows})
-    return dict(estimate=mean, lower=mean-half, upper=mean+half, n=n, k=max(draws.values())//seeds, seeds=seeds)
+    return dict(estimate=float(mean), lower=float(mean-half), upper=float(mean+half), n=len(asked), k=max(draws.values())//seeds, seeds=seeds)
 
 # %% ../nbs/08_report.ipynb #1624e383
 def base_of(rep, arm):
@@ -239,6 +245,14 @@ def trial_note(rep):
 # %% ../nbs/08_report.ipynb #bda01660
 def tasks_title(rep, bench): return own_name(rep.shown(bench)) if isinstance(bench, str) else f"{len(bench)} tasks"
 
+def asked(
+    rep:Report, # A report
+    bench, # Name of a benchmark, or several names
+)->str: # A number in words of digits, `960`
+    "How many questions were scored"
+    rows = next((rows for a in rep.arms if (rows := rep.pooled(a, bench))), [])
+    return f"{len({(r['bench'],r['id']) for r in rows}):,}"
+
 def detectable(
     rep:Report, # A report
     *benches, # Names of benchmarks; a list of names is pooled
@@ -246,8 +260,9 @@ def detectable(
     "The smallest differences that a paired comparison shows with 80 % power"
     found = []
     for b in benches:
-        d = next((interval(rows) for a in rep.arms if (rows := rep.pooled(a, b))), None)
-        found.append(tasks_title(rep, b) + (f" {min_detectable(d['n'], d['k']):.1f} and {min_detectable(d['n'], d['k'], sd=.2):.1f} points (n {d['n']:,}, k {d['k']})" if d else " not scored"))
+        rows = next((rows for a in rep.arms if (rows := rep.pooled(a, b))), None)
+        d,n = (interval(rows),worth(rows)) if rows else (None,0)
+        found.append(tasks_title(rep, b) + (f" {min_detectable(n, d['k']):.1f} and {min_detectable(n, d['k'], sd=.2):.1f} points (n {d['n']:,}, k {d['k']})" if d else " not scored"))
     return f"Differences seen with 80 % power, two arms of one training each, on these questions and on questions like them (true differences spread by 20 points): {'; '.join(found)}."
 
 # %% ../nbs/08_report.ipynb #dde813bf
@@ -379,7 +394,7 @@ def save_table(
 )->Path: # The page to read
     "Write a table as csv, md, tex and json"
     base,title,(head,lines) = rep.dir/"tables"/id, headed(rep, title), wide(cells)
-    notes = [*notes, over or covers(cells)]
+    notes = [n for n in [*notes, over or covers(cells)] if n]
     marked = [f"{raised(i+1)} {n}" for i,n in enumerate(remarks(cells))]
     write_rows(base.with_suffix(".csv"), cells)
     said = "\n".join(f"- {md_text(n)}" for n in [*notes, *marked])
@@ -421,7 +436,7 @@ def save_figure(
         part = base.with_suffix(f".{kind}.tmp")
         fig.savefig(part, format=kind, dpi=150, metadata=dates)
         part.replace(base.with_suffix(f".{kind}"))
-    write_text(base.with_suffix(".json"), json.dumps(dict(title=title, claim=claim, notes=list(notes), alt=alt, sources=list(sources)), indent=1, ensure_ascii=False)+"\n")
+    write_text(base.with_suffix(".json"), json.dumps(dict(title=title, claim=claim, notes=[n for n in notes if n], alt=alt, sources=list(sources)), indent=1, ensure_ascii=False)+"\n")
     return base.with_suffix(".png")
 
 # %% ../nbs/08_report.ipynb #a72ce19a

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'ELSEWHERE', 'check_model', 'reader', 'load', 'model_hash', 'render', 'prompt_ids', 'template_hash',
-           'opening', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing', 'rollout', 'budget',
-           'stream', 'longest_first', 'settled']
+           'opening', 'unseen', 'row_seed', 'plan', 'HF', 'engine', 'elsewhere', 'Progress', 'Missing',
+           'check_sampling', 'rollout', 'budget', 'stream', 'longest_first', 'settled']
 
 # %% ../nbs/03_rollout.ipynb #5102cd4a
 import hashlib, json, os, tempfile, time
@@ -13,6 +13,7 @@ from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 from .core import *
+from .offline import machine, spread, weights
 from .sampler import FAST, Fast
 
 # %% ../nbs/03_rollout.ipynb #9263e307
@@ -49,10 +50,12 @@ def load(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
     logging.disable_progress_bar()
+    if not torch.cuda.is_available(): logging.get_logger("transformers.integrations.hub_kernels").setLevel(logging.ERROR) # It names kernels that a CPU does not have
     tok, _ = reader(model)
-    try: lm = AutoModelForCausalLM.from_pretrained(model, dtype=dtype if dtype=="auto" else getattr(torch, dtype), trust_remote_code=False)
+    where = dict(device_map="auto") if spread(weights(model), *machine())[0]>1 else {}
+    try: lm = AutoModelForCausalLM.from_pretrained(model, dtype=dtype if dtype=="auto" else getattr(torch, dtype), trust_remote_code=False, **where)
     except (OSError, ValueError) as e: raise _unloaded(model, e) from None
-    return lm.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tok
+    return (lm if where else lm.to("cuda" if torch.cuda.is_available() else "cpu")).eval(), tok
 
 # %% ../nbs/03_rollout.ipynb #b817ee7f
 @lru_cache
@@ -88,6 +91,12 @@ def opening(
     "What of a reply the template has already written; it belongs to the text of the row"
     i = prompt.rfind("<think>")
     return prompt[i:] if i>=0 and not prompt[i+7:].strip() else ""
+
+def unseen(
+    text:str, # Of a reply whose prompt a server rendered
+)->str: # `<think>`, or nothing
+    "The opening that the reply itself shows to be missing: it closes a thought that it never began"
+    return "<think>" if "</think>" in text and "<think>" not in text else ""
 
 # %% ../nbs/03_rollout.ipynb #86eddbc3
 def row_seed(seed, qid, k): return int.from_bytes(hashlib.sha256(f"{seed}/{qid}/{k}".encode()).digest()[:6], "big")
@@ -150,7 +159,8 @@ def elsewhere(model, backend, tokenizer="", **where):
 
 def _row(model, r, text, **got):
     "A trace row from a planned one and what was drawn"
-    start = opening(r.get("prompt", ""))
+    start = opening(r["prompt"]) if "prompt" in r else unseen(text)
+    if start and "prompt" not in r: got["opened"] = start
     whole = text if text.startswith("<think>") else start+text
     return dict({k: r[k] for k in ("key","id","k","seed","template")}, model=Path(model).name, text=whole, **got)
 
@@ -177,6 +187,17 @@ class Missing(DedError):
         qid, k, why = rows[0]
         super().__init__(f"{model}: {len(rows)} rows missing, first question {qid}, k {k}: {why}; run again to resume")
 
+def check_sampling(
+    n:int=1, # Trajectories per question
+    temperature:float=.6, # 0 is greedy
+    top_p:float=.95, # Nucleus
+    max_tokens:int=1, # Reply tokens at most
+):
+    "Refuse what no engine can draw from; an empty nucleus would give padding without a word"
+    for name,v in dict(n=n, max_tokens=max_tokens).items(): check(v>=1, f"{name} {v}: must be at least 1", UsageError)
+    check(0<=temperature<float("inf"), f"temperature {temperature}: must be 0 (greedy) or above", UsageError)
+    check(0<top_p<=1, f"top_p {top_p}: must be above 0 and at most 1", UsageError)
+
 def rollout(
     model:str, # Folder or hub name of a causal LM; for backend openai the name it has on the server
     questions:list, # Question rows: `id`, `question`
@@ -191,25 +212,29 @@ def rollout(
     batch:int=256, # Rows per batch; vllm and openai have none
     log:Path=None, # Row log to append to and to resume from; None keeps rows in memory
     progress:bool=True, # Print rate and ETA
+    look=None, # Called with the planned batches before anything is drawn
     **where, # For vllm and openai: see `ded.offline.Offline`, `ded.client.Served` and `stream`; `tokenizer`, where it is not the model's folder
 )->list: # Trace rows in the order of the questions, then of k
     "Draw `n` trajectories per question (paper section 3, stages 1 and 2)"
     check(backend in BACKENDS+ELSEWHERE, f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS+ELSEWHERE)}", UsageError)
+    check_sampling(n, temperature, top_p, max_tokens)
     how, bar = dict(temperature=temperature, top_p=top_p, max_tokens=max_tokens), Progress(f"rollout {Path(model).name}", n*len(questions), progress)
     draw = _streamed if backend in ELSEWHERE else _batched
-    rows, why = draw(str(model), questions, n, backend, how, (seed, batch, first), log, bar, **where)
+    rows, why = draw(str(model), questions, n, backend, how, (seed, batch, first), log, bar, look or (lambda batches: None), **where)
     got, order = {(r["id"],r["k"]): r for r in rows}, [(q["id"],k) for q in questions for k in range(first, first+n)]
     missing = [(*at, why.get(at, "no reply")) for at in order if at not in got]
     if missing: raise Missing(model, missing)
     return [got[at] for at in order if "skipped" not in got[at]]
 
 # %% ../nbs/03_rollout.ipynb #3e568e30
-def _batched(model, questions, n, backend, how, planned, log, bar):
+def _batched(model, questions, n, backend, how, planned, log, bar, look):
     "Rows of an engine in this process, batch by batch"
     lm,tok = load(model)
     eng = engine(lm, tok, backend)
     how = dict(how, max_tokens=budget(lm, tok, questions, how["max_tokens"]))
-    return _run(eng, tok, model, plan(model, tok, questions, n, dict(how, backend=eng.name, dtype=str(lm.dtype)), *planned), how, log, bar), {}
+    batches = plan(model, tok, questions, n, dict(how, backend=eng.name, dtype=str(lm.dtype)), *planned)
+    look(batches)
+    return _run(eng, tok, model, batches, how, log, bar), {}
 
 def budget(lm, tok, questions, max_tokens):
     "Reply tokens that the context leaves beside the longest prompt"
@@ -233,12 +258,14 @@ def _batch(eng, tok, model, b, how, bar):
     return rows
 
 # %% ../nbs/03_rollout.ipynb #2f37814e
-def _streamed(model, questions, n, backend, how, planned, log, bar, **where):
+def _streamed(model, questions, n, backend, how, planned, log, bar, look, **where):
     "Rows of an engine elsewhere, and the causes of those that are missing"
     run = {k: where.pop(k) for k in ("pilot","enough") if k in where}
     eng = elsewhere(model, backend, **where)
     if eng.tok: how = dict(how, max_tokens=budget(eng, eng.tok, questions, how["max_tokens"]))
-    rows = [r for b in plan(model, eng.tok, questions, n, dict(how, **eng.identity), *planned) for r in b]
+    batches = plan(model, eng.tok, questions, n, dict(how, **eng.identity), *planned)
+    look(batches)
+    rows = [r for b in batches for r in b]
     if log: return stream(eng, rows, model, how, log, bar, **run)
     with tempfile.TemporaryDirectory() as d: return stream(eng, rows, model, how, Path(d)/"rows.jsonl", bar, **run)
 

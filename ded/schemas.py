@@ -13,7 +13,7 @@ from pathlib import Path
 from .asserts import by_call, function_head, hidden_tests, parsed, stdin_tests, tests_of
 from .core import *
 from .equal import as_integer, tidy
-from .verify import last_boxed
+from .verify import bad_tests, last_boxed
 
 # %% ../nbs/02d_schemas.ipynb #5ff278c6
 def columns(
@@ -93,15 +93,16 @@ def from_codeforces(r, seed):
     parts = [("", r["description"]), ("Input", r.get("input_format")), ("Output", r.get("output_format")), *((f"Example {i}", f"Input:\n{e['input']}\nOutput:\n{e['output']}") for i,e in enumerate(r.get("examples") or [], 1)), ("Note", r.get("note"))]
     question = "\n\n".join((f"{head}\n{text.strip()}" if head else text.strip()) for head,text in parts if text)
     flaws = {"it is interactive": r.get("interaction_format"), "it reads a file": (r.get("input_mode") or "stdio")!="stdio", "several outputs are right": r.get("generated_checker"), "its tests are truncated": not r.get("official_tests_complete"), "it has no tests": not r.get("official_tests")}
-    return dict(question=question, gold="", tests=stdin_tests(r.get("official_tests") or []), why=next((w for w,bad in flaws.items() if bad), ""), **{k: r[k] for k in ("title","rating","time_limit","memory_limit") if r.get(k) is not None})
+    return dict(question=question, gold="", validator_flags="case_sensitive", tests=stdin_tests(r.get("official_tests") or []), why=next((w for w,bad in flaws.items() if bad), ""), **{k: r[k] for k in ("title","rating","time_limit","memory_limit") if r.get(k) is not None})
 
 def from_own_code(r, seed):
     "A table of one's own: a statement with tests on standard input, or as args and expected of a function"
     names = [n for n in ("question","problem","description","statement_latex") if r.get(n)]
     if not names: raise KeyError("question")
-    tests = [dict(call=t["args"], output=t["expected"]) if "args" in t else {k: t[k] for k in ("input","output","call") if k in t} for t in r["tests"]]
-    entry = r.get("entry_point") or r.get("function")
-    return dict(question=r[names[0]], gold=r.get("correct_code") or "", tests=tests, why="its checker has flags of its own" if r.get("validator_flags") else "", **(dict(entry_point=entry) if entry else {}))
+    tests = [dict(call=t["args"], output=t["expected"]) if "args" in t else {k: t[k] for k in ("input","output","call","validator_flags") if k in t} for t in r["tests"]]
+    if r.get("compare")=="absolute difference <= second argument": tests = [{**t, "validator_flags": f"float_absolute_tolerance {t['call'][1]}"} for t in tests]
+    more = {k: v for k,v in dict(entry_point=r.get("entry_point") or r.get("function"), validator_flags=r.get("validator_flags")).items() if v}
+    return dict(question=r[names[0]], gold=r.get("correct_code") or "", tests=tests, why=bad_tests(tests, more.get("entry_point"), more.get("validator_flags", "")), **more)
 
 def from_livecodebench(r, seed):
     "Public and private tests, on standard input or by call"
@@ -114,7 +115,7 @@ def from_livecodebench(r, seed):
     head = function_head(r.get("starter_code") or "", name) if name else ""
     if name and not head: why = why or "its starter code cannot be read"
     more = dict(entry_point=name) if name else {}
-    return dict(question=f"{question}\n\nWrite this function:\n{head}" if head else question, gold="", tests=tests, why=why, **more, **{k: str(r[k]) for k in ("question_title","platform","difficulty","contest_date") if r.get(k)})
+    return dict(question=f"{question}\n\nWrite this function:\n{head}" if head else question, gold="", validator_flags="case_sensitive", tests=tests, why=why, **more, **{k: str(r[k]) for k in ("question_title","platform","difficulty","contest_date") if r.get(k)})
 
 # %% ../nbs/02d_schemas.ipynb #1b6e1581
 def exercise_rows(

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ROLES', 'HUB', 'BUNDLED', 'SHIFT_BENCHES', 'model_dir', 'asking', 'asked_from', 'source_hash', 'stage', 'class_of',
            'once', 'student_sampling', 'teacher_sampling', 'pool_stage', 'run_pool', 'traces_stage', 'run_traces',
-           'sources', 'metric_of', 'drawn_from', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage', 'run_corpus',
-           'program_corpus', 'epochs_of', 'train_stage', 'run_train', 'arm_model', 'score_stage', 'run_score', 'asked',
-           'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials', 'choose_stage', 'run_choose', 'chosen', 'readers',
-           'probe_stage', 'run_probe', 'shift_stage', 'states_of', 'run_shift', 'variants', 'least_apart', 'vary_stage',
-           'run_vary', 'stage_of', 'do', 'pending', 'weight', 'clear', 'world_dir']
+           'overlong', 'drawn_from', 'sources', 'metric_of', 'tau_of', 'selected', 'parts', 'cut', 'corpus_stage',
+           'run_corpus', 'program_corpus', 'epochs_of', 'train_stage', 'divided', 'run_train', 'arm_model',
+           'score_stage', 'run_score', 'asked', 'bench_rows', 'retry', 'dev_table', 'dev_sets', 'trials',
+           'choose_stage', 'run_choose', 'chosen', 'readers', 'probe_stage', 'read_by', 'run_probe', 'shift_stage',
+           'states_of', 'run_shift', 'variants', 'least_apart', 'vary_stage', 'run_vary', 'stage_of', 'do', 'pending',
+           'weight', 'clear', 'world_dir']
 
 # %% ../nbs/08b_study.ipynb #83274bbb
 import ast, inspect, json, random, shutil, textwrap
@@ -21,11 +22,13 @@ from .world import *
 from .skills import boxed, second_try
 from .tasks import *
 from . import tasks
-from .sets import Published, replay
+from .sets import Published
+from .offline import kept
 from .rollout import *
 from .verify import verify
+from .encode import row_lengths
 from .selection import *
-from .launch import launch as sft
+from .launch import Launch, gpus, launch as sft
 from .eval import interval, score_rows
 from .analysis import *
 
@@ -102,18 +105,36 @@ def run_pool(st, cfg, seed, student, domain):
 def traces_stage(cfg, seed, teacher, rest=False, domain="math"):
     if teacher=="chosen": teacher = chosen(cfg)
     name = teacher + ("" if domain=="math" else f"@{domain}") + ("-rest" if rest else "")
-    how = dict(by=cfg.teachers) if cfg.teachers else teacher_sampling(cfg)
-    return stage(run_traces, cfg, seed, name, [pool_stage(cfg, seed, domain=domain).path("pool.jsonl"), model_dir(cfg, teacher)], ("sets" if cfg.teachers else "rollout","verify"),
-                 teacher=teacher, domain=domain, first=1 if rest else 0, n=cfg.draws-1 if rest else 1, **how)
+    return stage(run_traces, cfg, seed, name, [pool_stage(cfg, seed, domain=domain).path("pool.jsonl"), model_dir(cfg, teacher)], ("rollout","verify"),
+                 teacher=teacher, domain=domain, first=1 if rest else 0, n=cfg.draws-1 if rest else 1, **teacher_sampling(cfg))
 
 def run_traces(st, cfg, seed):
-    "Let a teacher answer the pool, or replay its answers, and judge every one"
+    "Let a teacher answer the pool, and judge every answer"
     s = st.settings
     qs,model = pool_stage(cfg, seed, domain=s["domain"]).read("pool.jsonl"),model_dir(cfg, s["teacher"])
-    traces = replay(model/"traces.jsonl", qs, s["n"], s["first"]) if cfg.teachers else rollout(model, qs, s["n"], first=s["first"], seed=seed, log=st.path("log.jsonl"), **teacher_sampling(cfg))
+    traces = rollout(model, qs, s["n"], first=s["first"], seed=seed, log=st.path("log.jsonl"), **teacher_sampling(cfg))
     st.write("traces.jsonl", traces)
     st.write("verdicts.jsonl", verify(traces, qs))
     return dict(tokens=sum(t["n_tok"] for t in traces))
+
+# %% ../nbs/08b_study.ipynb #91971845
+@lru_cache
+def overlong(
+    student:Path, # Whose tokens count
+    limit:int, # Of a row in training, tokens
+    pool:Path, # Question rows
+    traces:Path, # Trace rows on them
+)->set: # (id, k)
+    "Trajectories that do not fit into a row of the student"
+    rows,(tok,config) = read_rows(traces),reader(str(student))
+    most = min(limit, config.max_position_embeddings)
+    return {(t["id"],t["k"]) for t,n in zip(rows, row_lengths(tok, read_rows(pool), rows)) if n>most}
+
+def drawn_from(cfg, student, src, stages):
+    "Trajectories, those marked that the student cannot be trained on, and their verdicts"
+    long = set().union(*(overlong(model_dir(cfg, student), cfg.max_len, src.path("pool.jsonl"), s.path("traces.jsonl")) for s in stages))
+    traces,verdicts = ([r for s in stages for r in s.read(f"{f}.jsonl")] for f in ("traces","verdicts"))
+    return dict(traces=[dict(t, unfit="too long for the student") if (t["id"],t["k"]) in long else t for t in traces], verdicts=verdicts)
 
 # %% ../nbs/08b_study.ipynb #9630e934
 def sources(cfg, seed, a):
@@ -127,8 +148,6 @@ def metric_of(cfg, a):
     from transformers import AutoTokenizer
     return dict(unit="token", tok=AutoTokenizer.from_pretrained(str(model_dir(cfg, a.student))))
 
-def drawn_from(stages): return {f: [r for s in stages for r in s.read(f"{f}.jsonl")] for f in ("traces","verdicts")}
-
 def tau_of(cfg, a): return cfg.tau if a.tau is None else a.tau
 
 def selected(cfg, seed, a):
@@ -136,7 +155,7 @@ def selected(cfg, seed, a):
     src = pool_stage(cfg, seed, a.student, a.domain)
     qs = src.read("pool.jsonl")
     if a.teacher=="program": return program_corpus(qs, seed),[]
-    drawn = {f: [r for r in rs if a.draws<2 or r["k"]<a.draws] for f,rs in drawn_from(sources(cfg, seed, a)).items()}
+    drawn = {f: [r for r in rs if a.draws<2 or r["k"]<a.draws] for f,rs in drawn_from(cfg, a.student, src, sources(cfg, seed, a)).items()}
     return build_corpus(**drawn, **metric_of(cfg, a), passrates=src.read("passrates.jsonl"), questions=qs, stage=a.stage, rule=a.rule, keep=a.keep or cfg.keep, tau=tau_of(cfg, a), max_tok=cfg.max_tok, seed=seed)
 
 # %% ../nbs/08b_study.ipynb #276e5244
@@ -150,9 +169,9 @@ def cut(cfg, seed, a, rows):
     return take(rows, n//len(parts(a)), seed) if n else rows
 
 def corpus_stage(cfg, seed, a):
-    need = dict.fromkeys(p for b in (*parts(a), *([ARMS[a.like]] if a.like else [])) for p in (pool_stage(cfg, seed, b.student, b.domain), *(sources(cfg, seed, b) if b.teacher!="program" else ())))
+    need = dict.fromkeys(p for b in (*parts(a), *([ARMS[a.like]] if a.like else [])) for p in (model_dir(cfg, b.student), pool_stage(cfg, seed, b.student, b.domain), *(sources(cfg, seed, b) if b.teacher!="program" else ())))
     how = [dict({k: getattr(b, k) for k in ("student","domain","stage","rule","draws","keep","rows","like","distance")}, tau=tau_of(cfg, b)) for b in (a, *parts(a))]
-    return stage((run_corpus, selected, metric_of, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","world"), limit=cfg.keep, max_tok=cfg.max_tok, how=how)
+    return stage((run_corpus, selected, metric_of, overlong, drawn_from, cut, program_corpus), cfg, seed, a.name, list(need), ("selection","encode","world"), limit=cfg.keep, max_tok=cfg.max_tok, max_len=cfg.max_len, how=how)
 
 def run_corpus(st, cfg, seed, a):
     "Select an arm's corpus and count what was lost where"
@@ -185,10 +204,14 @@ def train_stage(cfg, seed, a):
     if not (c := corpus_stage(cfg, seed, a)).done: raise DedError(f"arm {a.name}: no corpus yet; run 12_corpus first")
     return stage(run_train, cfg, seed, a.name, [c.path("corpus.jsonl"), model_dir(cfg, a.student)], ("sft",), epochs=epochs_of(cfg, seed, a), batch=cfg.batch, lr=cfg.lr, max_len=cfg.max_len)
 
+def divided(cfg, a):
+    "How a training is divided: among all GPUs, else not, but for the arm that tries the launcher"
+    return Launch(processes=2, strategy="ddp", packed=True) if a.name==cfg.split and not gpus() else Launch()
+
 def run_train(st, cfg, seed, a):
     "Fine-tune the student on the arm's corpus, or by rewards"
     student,out,how = str(model_dir(cfg, a.student)),st.path("model"),{k: v for k,v in st.settings.items() if k!="code"}
-    if a.stage!="grpo": sft(student, corpus_stage(cfg, seed, a).read("corpus.jsonl"), out, seed=seed, **how)
+    if a.stage!="grpo": sft(student, corpus_stage(cfg, seed, a).read("corpus.jsonl"), out, divided(cfg, a), seed=seed, **how)
     else:
         from ded.grpo import grpo
         grpo(student, pool_stage(cfg, seed).read("pool.jsonl"), out, seed=seed, **how)
@@ -271,15 +294,20 @@ def chosen(cfg):
 
 # %% ../nbs/08b_study.ipynb #aa18af3d
 def readers(teacher): return [a.student for a in map(ARMS.get, TRIED) if a.teacher==teacher and a.domain=="math"]
-def probe_stage(cfg, seed, teacher): return stage(run_probe, cfg, seed, teacher, [traces_stage(cfg, seed, teacher), *(model_dir(cfg, m) for m in (teacher, *readers(teacher)))], ("analysis",))
+def probe_stage(cfg, seed, teacher): return stage((run_probe, read_by), cfg, seed, teacher, [traces_stage(cfg, seed, teacher), *(model_dir(cfg, m) for m in (teacher, *readers(teacher)))], ("analysis",), backend=cfg.backend)
+
+def read_by(cfg, name, of, traces, qs):
+    "Entropy and surprisal of a model over trajectories from the engine, else what `of` gives"
+    model = str(model_dir(cfg, name))
+    return told_by_engine(model, traces, qs) if cfg.backend=="vllm" else of(model, traces, qs)
 
 def run_probe(st, cfg, seed, teacher):
     "Token entropy of a teacher over its own trial trajectories, and their surprisal to the students it is tried on"
     traces,qs = traces_stage(cfg, seed, teacher).read("traces.jsonl"),pool_stage(cfg, seed).read("pool.jsonl")
-    h = token_entropy(str(model_dir(cfg, teacher)), traces, qs)
+    h = read_by(cfg, teacher, token_entropy, traces, qs)
     st.write("entropy.csv", [dict(teacher=teacher, **entropy_stats(h))])
     st.write("entropy_hist.csv", [dict(teacher=teacher, **b) for b in entropy_hist(h)])
-    told = {s: flat(r["surprisal"] for r in token_surprisal(str(model_dir(cfg, s)), traces, qs)) for s in readers(teacher)}
+    told = {s: flat(r["surprisal"] for r in read_by(cfg, s, token_surprisal, traces, qs)) for s in readers(teacher)}
     st.write("surprisal.csv", [dict(student=s, teacher=teacher, tokens=len(x), mean=float(x.mean())) for s,x in told.items()])
 
 # %% ../nbs/08b_study.ipynb #c34c5a3e
@@ -323,12 +351,13 @@ def least_apart(rows):
     least = [min(d[i][j] for i in range(len(d)) for j in range(i)) for d in (distances(g) for g in groups.values() if len(g)>1)]
     return float(sum(least)/len(least)) if least else None
 
-def vary_stage(cfg, seed): return stage((run_vary, variants, least_apart), cfg, seed, inputs=[pool_stage(cfg, seed), *sources(cfg, seed, ARMS["diverse"]), model_dir(cfg, "student-a")], modules=("selection",), tau=cfg.tau, keep=cfg.keep, draws=cfg.draws, max_tok=cfg.max_tok)
+def vary_stage(cfg, seed): return stage((run_vary, variants, least_apart, overlong, drawn_from), cfg, seed, inputs=[pool_stage(cfg, seed), *sources(cfg, seed, ARMS["diverse"]), model_dir(cfg, "student-a")], modules=("selection","encode"), tau=cfg.tau, keep=cfg.keep, draws=cfg.draws, max_tok=cfg.max_tok, max_len=cfg.max_len)
 
 def run_vary(st, cfg, seed):
     "Select again with every other setting and compare with the default corpus"
     from transformers import AutoTokenizer
-    src,of = pool_stage(cfg, seed),drawn_from(sources(cfg, seed, ARMS["diverse"]))
+    src = pool_stage(cfg, seed)
+    of = drawn_from(cfg, "student-a", src, sources(cfg, seed, ARMS["diverse"]))
     qs,rates,tok = src.read("pool.jsonl"),src.read("passrates.jsonl"),AutoTokenizer.from_pretrained(str(model_dir(cfg, "student-a")))
     def select(M=cfg.draws, **how):
         part = {f: [r for r in rows if r["k"]<M] for f,rows in of.items()}
@@ -367,7 +396,7 @@ def do(
     names:str="", # Comma list of arms, teachers or pools
 )->list: # The finished stages
     "Do what a notebook is about, for each name that is not done"
-    return [once(*stage_of(step, preset, seed, n)) for n in names.split(",")]
+    with kept(): return [once(*stage_of(step, preset, seed, n)) for n in names.split(",")]
 
 # %% ../nbs/08b_study.ipynb #1d04be97
 def _done(step, preset, seed, name):

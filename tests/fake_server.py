@@ -64,7 +64,7 @@ class Fake(asyncio.Protocol):
         n = min(n, body["max_tokens"])
         await self.work(n*self.o.token_ms/1000)
         text, thought = f"\\boxed{{{body['seed']%10}}}", "x"*int(n*self.o.chars)
-        said = dict(text=f"<think>{thought}</think>{text}") if "prompt" in body else dict(message=dict(content=text, **{self.o.thoughts: thought}))
+        said = dict(text=f"<think>{thought}</think>{text}") if "prompt" in body else dict(message=dict(content=f"{thought}</think>{text}") if self.o.thoughts=="unparsed" else dict(content=text, **{self.o.thoughts: thought}))
         self.state["tokens"] += n
         self.send(200, json.dumps(dict(choices=[dict(index=0, finish_reason="stop" if stop else "length", **said)], usage=dict(prompt_tokens=len(body.get("prompt", "")), completion_tokens=n))).encode())
 

@@ -1,5 +1,5 @@
 "Draws from a server: every request ends in a row or in a listed cause, nothing is lost or doubled, and the exit status says which"
-import importlib.util, json, random, signal, subprocess, sys, time
+import importlib.util, json, os, random, signal, subprocess, sys, time
 import pytest
 from conftest import ROOT, ded, sh
 from fake_server import serving, stats
@@ -29,6 +29,11 @@ def test_rows_are_whole(url):
 def test_newer_servers_name_thoughts_otherwise_and_cut_replies_are_told():
     with serving(thoughts="reasoning") as u: row, = draw(u, ask("a"), max_tokens=5)
     assert row["text"].startswith("<think>xxxxx</think>") and (row["finish_reason"], row["n_tok"])==("length", 5)
+
+def test_a_thought_whose_opening_the_server_wrote_into_the_prompt_is_whole():
+    "A template that ends in <think>, and no parser of thoughts on the server"
+    with serving(thoughts="unparsed") as u: row, = draw(u, ask("a"))
+    assert row["text"]==f"<think>{'x'*20}</think>\\boxed{{{row['seed']%10}}}" and row["opened"]=="<think>"
 
 @pytest.mark.parametrize("fault", ["500", "502", "503", "drop", "half", "cut", "empty", "list", "error", "two", "none", "abort", "deep"])
 def test_a_passing_fault_costs_one_request(url, fault):
@@ -163,34 +168,158 @@ def test_vllm_is_an_extra_that_says_how_to_get_it():
     with pytest.raises(DedError, match="pip install vllm==.*--backend openai --base_url"): rollout(STUDENT, ask("a"), backend="vllm", progress=False)
 
 VLLM = """
-import os
+import json, math, os
 class SamplingParams:
     def __init__(self, **settings): self.settings = settings
 class LLM:
-    "Gives every prompt back in reverse, one request a step; a copy with DIE=its GPU dies at the third"
-    def __init__(self, **how): self.llm_engine, self.held, self.steps = self, [], 0
-    def add_request(self, key, prompt, settings): self.held.append((key, prompt["prompt_token_ids"], settings.settings["seed"]))
+    "Gives every prompt back in reverse, one request a step; a copy with DIE=its GPU dies at the third; of a prompt it knows that each token has half a chance, and id 7 a quarter"
+    def __init__(self, **how):
+        self.llm_engine, self.held, self.steps = self, [], 0
+        if os.environ.get("REFUSE"): raise ValueError("no room")
+        with open(os.environ["STARTS"], "a") as f: print(json.dumps(dict(how, gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))), file=f)
+    def add_request(self, key, prompt, settings): self.held.append((key, prompt["prompt_token_ids"], settings.settings))
     def step(self):
         self.steps += 1
-        if self.steps==3 and os.environ.get("DIE")==os.environ.get("CUDA_VISIBLE_DEVICES"): os._exit(1)
-        key, ids, seed = self.held.pop(0)
-        return [type("Reply", (), dict(finished=True, request_id=key, outputs=[type("Out", (), dict(token_ids=ids[::-1]+[3], finish_reason="stop"))]))]
+        if self.steps==3 and os.environ.get("DIE", "none")==os.environ.get("CUDA_VISIBLE_DEVICES"): os._exit(1)
+        key, ids, how = self.held.pop(0)
+        at = lambda p: type("Logprob", (), dict(logprob=math.log(p)))
+        told = [None, *({7: at(.25), i: at(.5)} for i in ids[1:])] if how.get("prompt_logprobs") else None
+        said = ids[::-1][:how["max_tokens"]-1]+[how.get("stop_token_ids", [3])[0]]
+        return [type("Reply", (), dict(finished=True, request_id=key, prompt_logprobs=told, outputs=[type("Out", (), dict(token_ids=said, finish_reason="stop"))]))]
 """
 
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
-def test_copies_of_vllm_side_by_side(tmp_path, monkeypatch):
-    "A stand-in for vLLM in the processes that would hold it: shares, a copy that dies, the second start"
-    from ded.rollout import prompt_ids, reader
-    for name,text in {"vllm/__init__.py": VLLM, "vllm/sampling_params.py": "class RequestOutputKind: FINAL_ONLY = 2", "torch/__init__.py": "class cuda: is_available = staticmethod(lambda: False)",
+needs_none = pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+
+@pytest.fixture
+def fake_vllm(tmp_path, monkeypatch):
+    "A stand-in for vLLM in the processes that hold it; gives what was started"
+    for name,text in {"vllm/__init__.py": VLLM, "vllm/sampling_params.py": "class RequestOutputKind: FINAL_ONLY = 2",
                       "vllm-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: vllm\nVersion: 0.1\n", "vllm-0.1.dist-info/top_level.txt": "vllm\n"}.items():
         (tmp_path/name).parent.mkdir(exist_ok=True)
         (tmp_path/name).write_text(text)
-    tok, _ = reader(STUDENT)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("STARTS", str(tmp_path/"starts"))
+    return lambda: [json.loads(l) for l in (tmp_path/"starts").read_text().splitlines()]
+
+def offline(n=4, model=STUDENT, questions=("b:7?b", "b:6?b", "b:5?b"), **how): return rollout(model, ask(*questions), n, backend="vllm", progress=False, **how)
+
+@needs_none
+def test_copies_of_vllm_side_by_side(tmp_path, monkeypatch, fake_vllm):
+    "One queue, a copy that dies, the second start"
+    from ded.rollout import prompt_ids, reader
+    tok, _ = reader(STUDENT)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("DIE", "1")
-    run = lambda: rollout(STUDENT, ask("b:7?b", "b:6?b", "b:5?b"), 4, backend="vllm", data=2, log=tmp_path/"t.jsonl", progress=False)
+    run = lambda: offline(data=2, log=tmp_path/"t.jsonl")
     with pytest.raises(Missing, match="4 rows missing.*the engine ended before it; run again to resume"): run()
     monkeypatch.delenv("DIE")
     rows = run()
     assert [(r["id"], r["k"]) for r in rows]==[(f"q{i}", k) for i in range(3) for k in range(4)] and len(RowLog.read(tmp_path/"t.jsonl"))==12
     assert rows[0]["text"]==tok.decode(prompt_ids(tok, "b:7?b")[::-1]) and rows[0]["engine"]=="vllm 0.1" and rows[0]["backend"]=="vllm"
+
+@needs_none
+def test_a_model_gets_the_gpus_that_it_needs_and_a_cache_for_its_rows(monkeypatch, fake_vllm):
+    "A 32B model, by the size of its files, on eight GPUs of 80 GB; of a context of 512 tokens, what the rows need at most"
+    from ded import offline as module
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,6,5,4,3,2,1,0")
+    monkeypatch.setattr(module, "machine", lambda: (8, 80e9))
+    monkeypatch.setattr(module, "weights", lambda model: 65.6e9)
+    monkeypatch.setattr(module, "GRAIN", 64)
+    assert len(offline(max_tokens=40))==12
+    started = fake_vllm()
+    assert sorted(s["gpus"] for s in started)==["1,0","3,2","5,4","7,6"] and {s["tensor_parallel_size"] for s in started}=={2} and {s["max_model_len"] for s in started}=={64}
+    with pytest.raises(UsageError, match="8 copies on 2 GPUs each, and 8 are here"): offline(data=8)
+    monkeypatch.setattr(module, "weights", lambda model: 689e9)
+    with pytest.raises(DedError, match="689 GB of weights do not fit on 8 of the 8 GPUs of 80 GB here"): offline()
+
+@needs_none
+def test_an_engine_outlives_its_draws_where_it_is_kept(monkeypatch, fake_vllm):
+    from ded.offline import KEPT, kept
+    from ded import offline as module
+    monkeypatch.setattr(module, "GRAIN", 64)
+    with kept():
+        for seed in (0, 1): offline(seed=seed, max_tokens=40)
+        assert len(fake_vllm())==1
+        offline(max_tokens=100)
+        offline(max_tokens=40, seed=2)
+        assert [s["max_model_len"] for s in fake_vllm()]==[64, 128]
+        offline(model=str(ROOT/"ded/models/student-b"), max_tokens=40)
+        held, = KEPT["copies"].links.values()
+    assert held.exitcode==0 and KEPT==dict(depth=0, copies=None) and len(fake_vllm())==3
+    offline(max_tokens=40)
+    assert len(fake_vllm())==4 and KEPT["copies"] is None
+
+@needs_none
+def test_an_engine_that_does_not_start_says_why(monkeypatch, fake_vllm):
+    monkeypatch.setenv("REFUSE", "1")
+    with pytest.raises(DedError, match=r"vLLM cannot serve it \(ValueError: no room\)"): offline()
+
+@needs_none
+def test_an_interrupted_draw_leaves_no_engine(tmp_path, monkeypatch, fake_vllm):
+    from ded.offline import KEPT, kept
+    def stop(rows): raise KeyboardInterrupt
+    with kept():
+        with pytest.raises(KeyboardInterrupt): offline(enough=stop)
+        offline(max_tokens=40)
+        assert len(fake_vllm())==1
+    assert KEPT["copies"] is None
+
+def test_a_model_too_large_for_one_gpu_is_loaded_onto_several(monkeypatch):
+    import ded.rollout, transformers
+    module, load, asked = sys.modules["ded.rollout"], transformers.AutoModelForCausalLM.from_pretrained, []
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *args, **how: asked.append(how.get("device_map")) or load(*args, **how))
+    for gpus,size in ((0, 689e9), (8, 29e9), (8, 65.6e9), (8, 689e9)):
+        monkeypatch.setattr(module, "machine", lambda: (gpus, 80e9))
+        monkeypatch.setattr(module, "weights", lambda model: size)
+        if size<600e9 or not gpus: module.load.__wrapped__(STUDENT)
+        else:
+            with pytest.raises(DedError, match="689 GB of weights do not fit"): module.load.__wrapped__(STUDENT)
+    assert asked==[None, None, "auto"]
+
+DRAW = """
+import multiprocessing, os
+from ded.rollout import rollout
+def die(rows):
+    if not rows: return False
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    os.kill(os.getpid(), 9)
+if __name__=="__main__": rollout(MODEL, [dict(id="q", question="b:7?b")], 600, backend="vllm", max_tokens=40, progress=False, enough=die)
+"""
+
+@needs_none
+def test_a_copy_ends_with_the_process_that_feeds_it(tmp_path, fake_vllm):
+    "Killed after its first reply, with more than a window of rows to draw"
+    (tmp_path/"draw.py").write_text(DRAW.replace("MODEL", repr(STUDENT)))
+    done = subprocess.run([sys.executable, tmp_path/"draw.py"], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=f"{tmp_path}:{ROOT}"), timeout=120)
+    assert done.returncode==-signal.SIGKILL, done.stderr
+    copy, end = int(done.stdout), time.monotonic()+10
+    while os.path.exists(f"/proc/{copy}/exe") and time.monotonic()<end: time.sleep(.1)
+    assert not os.path.exists(f"/proc/{copy}/exe")
+
+@needs_none
+def test_rows_of_vllm_are_the_same_rows_on_ray(tmp_path, fake_vllm):
+    "A log that was drawn here is complete there"
+    from ded.cluster import rollout_ray
+    here = offline(log=tmp_path/"t.jsonl")
+    assert rollout_ray(STUDENT, ask("b:7?b", "b:6?b", "b:5?b"), 4, backend="vllm", log=tmp_path/"t.jsonl", progress=False)==here
+
+@needs_none
+def test_stages_at_the_papers_size_draw_and_read_with_one_start_per_model(tmp_path, monkeypatch, fake_vllm):
+    import ded.core as core
+    from dataclasses import replace
+    from ded.core import get_preset, read_csv
+    from ded.rehearsal import prepare
+    from ded.study import do
+    monkeypatch.setenv("DED_HOME", str(tmp_path/"home"))
+    prepare()
+    monkeypatch.setitem(core.PRESETS, "rehearsal", replace(get_preset("rehearsal"), backend="vllm", gen_tokens=32768))
+    do("10a_pool", "rehearsal", 0, "student-a@math")
+    do("14_score", "rehearsal", 0, "base-a")
+    started = fake_vllm()
+    assert len(started)==2 and {s["max_model_len"] for s in started}=={36864}
+    do("11_traces", "rehearsal", 0, "t-explore")
+    probe, = do("16_probe", "rehearsal", 0, "t-explore")
+    later = [s["model"].rpartition("stand-in-")[2] for s in fake_vllm()[2:]]
+    assert later==["DeepSeek-R1", "DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-32B", "Qwen2.5-32B-Instruct", "phi-4"] and {s["max_logprobs"] for s in fake_vllm()[3:]}=={20}
+    h, = read_csv(probe.path("entropy.csv"))
+    assert h["lower"]<h["mean"]<h["upper"] and all(abs(r["mean"]-.6931)<.1 for r in read_csv(probe.path("surprisal.csv")))

@@ -48,7 +48,7 @@ def corpus(folder, source, workers="2", mix=None, **env):
     folder.mkdir()
     for name in ("q","t","s"):
         got = rows(source/f"{name}.jsonl")
-        if mix and name!="q": random.Random(mix).shuffle(got)
+        if mix: random.Random(mix).shuffle(got)
         put(folder/f"{name}.jsonl", got)
     for name in "ts": run("verify", "--traces", folder/f"{name}.jsonl", "--questions", folder/"q.jsonl", "--out", folder/f"{name}v.jsonl", "--workers", workers, **env)
     run("passrate", "--verdicts", folder/"sv.jsonl", "--out", folder/"r.jsonl", **env)
@@ -80,7 +80,36 @@ def test_the_committed_report_is_drawn_again(tmp_path):
     shutil.copy(old/"run.json", new)
     told = run("real", DED_DATA=str(tmp_path/"none"), DED_REPORTS=str(tmp_path/"reports"), DED_HOME=str(tmp_path/"home"))
     assert told["measured"] is False
-    assert "drawn from the rows of an earlier run" in (new/"nbs/19a_real.ipynb").read_text()
-    mine = [p for p in sorted((new/"tables").glob("x12*")) if p.suffix!=".json"]
-    assert len(mine)==9 and [p.name for p in mine if p.read_bytes()!=(old/"tables"/p.name).read_bytes()]==[]
+    assert all("drawn from the rows of an earlier run" in (new/f"nbs/{n}.ipynb").read_text() for n in ("19a_real","19b_sets"))
+    mine = [p for p in sorted((new/"tables").glob("x1[2-5]*")) if p.suffix!=".json"]
+    assert len(mine)==21 and [p.name for p in mine if p.read_bytes()!=(old/"tables"/p.name).read_bytes()]==[]
     assert (new/"figures/x12.png").stat().st_size>5000 and 'id="x12b"' in (new/"index.html").read_text()
+
+PROGRAMS = ("D_quixbugs/functions.jsonl.gz", "D_kodsport/problems.jsonl.gz")
+FORGIVING = ("problemhunt", "assassins", "dexsave", "gapastort", "jage")
+
+def programs(row):
+    "(source, whether its authors call it right) of a problem; those that take long are left out, since their verdict depends on the machine"
+    if "correct_code" in row: return [(row["correct_code"], True)] + [(row["buggy_code"], False)]*("timeout" not in row["buggy_results"])
+    return [(s["code"], s["observed"]=="accepted") for s in row["solutions"] if s["max_seconds"]<=.5]
+
+@pytest.mark.skipif(not all((DATA/f).exists() for f in PROGRAMS), reason=f"no programs in {DATA}: set DED_DATA")
+def test_programs_are_judged_as_their_authors_do(tmp_path):
+    "Functions that yield or round, and contests that forgive case, spaces and rounding"
+    ts, right = [], {}
+    qs = [q for f in PROGRAMS for q in loaded(tmp_path, f) if "quixbugs" in q["source_id"] or q["source_id"].endswith(FORGIVING)]
+    with_id = {q["source_id"]: q["id"] for q in qs}
+    for f in PROGRAMS:
+        with gzip.open(DATA/f, "rt", encoding="utf-8") as lines: found = [json.loads(l) for l in lines]
+        for r in found:
+            for k,(code,ok) in enumerate(programs(r) if r["id"] in with_id else ()):
+                ts.append(dict(id=with_id[r["id"]], k=k, model="m", text=f"<think>x</think>\n```python\n{code}\n```", finish_reason="stop", n_tok=9, seed=0))
+                right[with_id[r["id"]],k] = ok
+    put(tmp_path/"q.jsonl", qs)
+    put(tmp_path/"t.jsonl", ts)
+    run("verify", "--traces", tmp_path/"t.jsonl", "--questions", tmp_path/"q.jsonl", "--out", tmp_path/"v.jsonl")
+    assert len(right)>40 and {(v["id"],v["k"]): v["verdict"] for v in rows(tmp_path/"v.jsonl")}=={d: "right" if ok else "wrong" for d,ok in right.items()}
+
+def loaded(folder, name):
+    run("load", "--source", "own-code", "--path", DATA/name, "--out", folder/"pool.jsonl")
+    return rows(folder/"pool.jsonl")
