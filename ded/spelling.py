@@ -89,7 +89,7 @@ RESPELL = [(need, re.compile(a), b) for need,a,b in (
     *((end, rf"^(\d+)\s*(?:\^\s*\{{?)?\s*(?:{TEXT})?\s*{end}\s*\}}*$", r"\1") for end in ("st", "nd", "rd", "th")),
     ("=", r"^([+-]?\d[\d.]*)\s*=\s*([a-zA-Z])$", r"\2=\1"), ("=", r"^=\s*", ""), (r"\approx", r"^\\approx(?![a-zA-Z])\s*", ""), (r"\varnothing", r"\\varnothing(?![a-zA-Z])", r"\\emptyset "), ("eq", r"\\([lgn])eq(?![a-zA-Z])", r"\\\1e "), ("infinity", r"\\text\s*\{\s*infinity\s*\}|^infinity$", r"\\infty "), (r"\mathbb", r"\\mathbb\s*\{?R\}?\s*\^\s*\{?\+\}?", r"(0,\\infty)"),
     (r"\langle", r"\\langle(?![a-zA-Z])", "("), (r"\rangle", r"\\rangle(?![a-zA-Z])", ")"), (";", r"^([(\[\]][^;,\[\]()]+);([^;,\[\]()]+[)\]\[])$", r"\1,\2"), ("]", r"^\]([^\]\[]+,[^\]\[]+)([\]\[])$", r"(\1\2"), ("[", r"^([\[(][^\]\[]+,[^\]\[]+)\[$", r"\1)"),
-    ("mod", r"\\p?mod\s*\{?\s*(\d+)\s*\}?$|\(\s*(?:\\bmod|\\mod|mod|\\(?:text|mathrm)\s*\{\s*mod\s*\})\s*(\d+)\s*\)$", r"\\pmod{\1\2}"),
+    ("mod", r"\\p?mod\s*\{?\s*(\d+)\s*\}?$|\(\s*(?:\\bmod|\\mod|mod|\\(?:text|mathrm)\s*\{\s*mod\s*\})\s*(\d+)\s*\)$|\\text\s*\{\s*\(\s*mod\s*\}\s*(\d+)\s*\)$", r"\\pmod{\1\2\3}"),
     (r"\{", r"^\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\\mid|\|)(.*)\\\}$", same_letter),
     (".", r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))", repeating), (".", r"(\d*)\.(\d{0,9}?)(\d{1,9}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)()()$", repeating),
     ("e", r"^([+-]?\d+(?:\.\d*)?)e([+-]?\d+)$", r"\1\\times 10^{\2}"), ("E", r"^([+-]?\d+(?:\.\d*)?)E([+-]?\d+)$", r"\1\\times 10^{\2}"))]
@@ -113,7 +113,7 @@ AFTER = re.compile(rf"\s*(?:{TEXT})?\s*(?:\bis\s+(?:the|our|my)\s+(?:final\s+|co
 
 def claim(s):
     "What a sentence of a known form claims; all of it when the form is unknown"
-    said = re.sub(rf"^\s*{TEXT}([^{{}}]*)\}}", lambda m: f"{m[1]} " if re.fullmatch(r"\s*[-+]?[\d(][-\d.,()/ ]*[a-z]*\s*|.*[a-z:][\s:]+", m[1]) or re.match(r"\s*=", s[m.end():]) else m[0], s).strip()
+    said = re.sub(rf"^\s*{TEXT}([^{{}}]*)\}}", lambda m: f"{m[1]} " if re.fullmatch(r"\s*[-+]?[\d(][-\d.,()/ ]*(?:square |cubic )?[a-z]*\s*|.*[a-z:][\s:]+", m[1]) or re.match(r"\s*=", s[m.end():]) else m[0], s).strip()
     rest = AFTER.sub("", said[BEFORE.match(said).end():]).strip()
     rest = re.sub(r"^\[([^\[\],;]+)\]\W*$", r"\1", rest)
     return rest if rest and not WORD.match(rest) and rest[-1] != "!" and not (is_prose(rest) and re.search(r"\d.*[^\d.,/].*\d", rest)) else s
