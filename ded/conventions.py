@@ -85,7 +85,7 @@ def measure(words):
     parts = [(known_unit(n), power(p)) for n,p in ((m[2], m[1] or m[3]), (m[4], m[5])) if n]
     return tuple((*u, p) for u,p in parts) if all(u for u,_ in parts) else None
 
-# %% ../nbs/01fb_conventions.ipynb #un1t0002
+# %% ../nbs/01fb_conventions.ipynb #f9478615
 THING = re.compile(r"(?![^aeiouy]*$|(?:plus|minus|times|less|loss|halves|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths|thirds|quarters|tens|hundreds|dozens|thousands|digits|below|above)$)(?:(?:different|distinct|possible|unit|integer|square)\s+)?(?:[a-z]{2,}s|[个人只颗页名本块条件次元岁天年米][\u4e00-\u9fff]{0,3}|[千公][克斤里]|美元|吨)")
 DRESSED = re.compile(rf"(?<=[\d}})\]%a-z])\s*((?:\^\s*\{{?\\circ\s*\}}?\s*)?{TEXT}[^{{}}]*[a-zA-Z][^{{}}]*\}}(?:\s|/|\\cdot|\^\s*\{{?-?\d\}}?|{TEXT}[^{{}}\d]*\}})*)$")
 BARE = re.compile(r"(?:(?<=\d)|(?<=[%}])|(?<=\\pi))(?:\s+(?![a-zA-Z](?:\s|$))|\s+(?=[mg]$|m\^)|(?=[a-z]{2}|[\u4e00-\u9fff]))([a-zA-Z\u4e00-\u9fff€][^\d\\{}$,]*(?:\^\s*\{?\d\}?)?(?:/[a-z]+(?:\^\s*\{?\d\}?)?)?)$")
@@ -107,7 +107,7 @@ def split_unit(
 
 def money(s): return "dollar" if re.match(r"\\?\$\s*[-\d.]", s) and s.count("$") == 1 else ""
 
-# %% ../nbs/01fb_conventions.ipynb #un1t0004
+# %% ../nbs/01fb_conventions.ipynb #dc5ca4fe
 def same_unit(gold, answer):
     "True when two units agree or one is left out, False for two of a kind, None when the words may change the number"
     g,a = measure(gold),measure(answer)
