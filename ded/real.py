@@ -171,7 +171,7 @@ KINDS = dict(spelling="the same value spelled otherwise (spaces, `\\dfrac`, `√
              unit="the same number without its unit, base or per cent sign, or with it: a convention", form="the same value, left unsimplified",
              other="another value or interval than the gold: the label errs", short="an abbreviation of the gold: ours is too strict")
 READ = { # (collection, kind) -> question:k
-    ("MATH-500", "spelling"): "08592c5beb3b:0 08592c5beb3b:1 08592c5beb3b:2 08592c5beb3b:3 08592c5beb3b:4 08592c5beb3b:6 08592c5beb3b:7 08e6b57a9b56:7 4595f266aebd:4 8f667e72b917:2 8f667e72b917:4 ae954f184b43:0 ae954f184b43:2 ae954f184b43:3 ae954f184b43:5 ae954f184b43:7 b17d5e259077:7 cb10c5f113bc:7 cfa61942c399:1 cfa61942c399:7 e88ec6c410a5:6",
+    ("MATH-500", "spelling"): "08592c5beb3b:0 08592c5beb3b:1 08592c5beb3b:2 08592c5beb3b:3 08592c5beb3b:4 08592c5beb3b:6 08592c5beb3b:7 08e6b57a9b56:7 4595f266aebd:4 8f667e72b917:2 8f667e72b917:4 ae954f184b43:0 ae954f184b43:2 ae954f184b43:3 ae954f184b43:5 ae954f184b43:7 b17d5e259077:7 cb10c5f113bc:7 cfa61942c399:1 cfa61942c399:7 e88ec6c410a5:6 fc08bf0f229e:5",
     ("MATH-500", "other"): "2c5bbe23d8f5:7 bf0721163a54:6 e3acb0cb6d2a:7",
     ("MATH-500", "unit"): "5f09cbc1007f:2 5f09cbc1007f:4",
     ("MATH-500", "form"): "99f72aee7670:7 b418f976e5fa:7",
@@ -180,8 +180,8 @@ READ = { # (collection, kind) -> question:k
     ("MATH", "spelling"): "8758251a431f:2",
     ("MATH-500 (three models)", "unit"): "15815123d669:1 15815123d669:2",
     ("MATH-500 (three models)", "spelling"): "571895d4c426:2 a9d7912ff1d2:1 ba9c54968cdf:0 ba9c54968cdf:1",
-    ("MATH (no thoughts)", "spelling"): "9b396a25e48d:7",
-    ("MATH (one draw)", "spelling"): "0493492bc012:0 0fc06e9aaacc:0 2578949ee530:0 2dbfe32864ad:0 3cefe7c2df2d:0 7910598c013e:0 836470cc4319:0 b49fd01ae182:0 e248b5a6745e:0 e3a4f43a1f4e:0 f41d49c1fb22:0",
+    ("MATH (no thoughts)", "spelling"): "9b396a25e48d:7 dbb699229dcd:0 dbb699229dcd:1 dbb699229dcd:2 dbb699229dcd:3 dbb699229dcd:4 dbb699229dcd:5 dbb699229dcd:6 dbb699229dcd:7",
+    ("MATH (one draw)", "spelling"): "0493492bc012:0 0fc06e9aaacc:0 2578949ee530:0 2dbfe32864ad:0 3cefe7c2df2d:0 7910598c013e:0 836470cc4319:0 b49fd01ae182:0 e248b5a6745e:0 e3a4f43a1f4e:0 f41d49c1fb22:0 553ea2d9bf57:0",
     ("MATH (one draw)", "unit"): "66b1b34927a6:0 c100e8a40dea:0 ce48e625f2ea:0 ddbb1c5252e4:0 e0df939c0675:0"}
 
 def read_note(
