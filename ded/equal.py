@@ -179,7 +179,7 @@ def same_family(gold, answer):
 
 RULES = same_integer, same_option, same_percent, same_comma, same_ratio, same_words, same_mod, same_family, same_repeats
 
-# %% ../nbs/01g_equal.ipynb #nam3s003
+# %% ../nbs/01g_equal.ipynb #7ac90d20
 NAME = re.compile(rf"((?:{TEXT}\s*(?:max|min)\s*\}}|\\(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|[dt]?frac)(?![a-z]))[a-zA-Z]+|[A-Z]+|[a-z](?![a-z]))\s*(?:[A-Z]+|_\{{[^{{}}]*\}}|_\w)?\s*(?:\([^()=]*\))?)\s*=(?!.*[=,;])|[ABD-Z](?=\([^()=]*,[^()=]*\)$)")
 USUAL = {"y", "f(x)", "g(x)", "h(x)"}
 
@@ -194,7 +194,7 @@ def unnamed(gold, answer):
     alike = len(called) < 2 or called <= USUAL
     return (bare if any(names) and alike and (plain or all(names)) else [gold,answer]),alike or not plain
 
-# %% ../nbs/01g_equal.ipynb #k1nds003
+# %% ../nbs/01g_equal.ipynb #d5b11801
 DOTS = re.compile(r"\.\.\.|…|\\[lcdv]?dots")
 INVERSE = re.compile(r"(?<![\\a-zA-Z])[fgh]\s*\^\s*\{?-1\}?\s*\(")
 
@@ -209,7 +209,7 @@ def other_kind(gold, answer):
     if len(joins) == 2 and joins[0] == joins[1][::-1] != joins[1]: return True
     return is_set(gold) and is_tuple(answer) or is_tuple(gold) and is_set(answer) or not is_prose(gold+answer) and kinds[0] != kinds[1]
 
-# %% ../nbs/01g_equal.ipynb #k1nds004
+# %% ../nbs/01g_equal.ipynb #167365f2
 NAMES = re.compile(r"(?<![\\a-zA-Z])[A-Z]{2,}")
 CROSS = re.compile(r"[a-zA-Z]\}?\s*\\times\s*[\\{]*[a-zA-Z]")
 

@@ -104,7 +104,7 @@ def respell(s):
     if ">" in s or r"\g" in s: s = rising(s)
     return DEGREES.sub(r"\\frac{\\pi}{180}", s) if TRIG.search(s) else s
 
-# %% ../nbs/01fa_spelling.ipynb #cla1m001
+# %% ../nbs/01fa_spelling.ipynb #04f33415
 NOUN = "answers?|results?|solutions?|values?|total|sum|product|number|probability|ratio|angle|area|volume|perimeter|length|width|height|distance|speed|time|cost|price|difference|quotient|remainder|average|mean|median"
 BEFORE = re.compile(rf"(?:(?:so|thus|hence|therefore|then|finally)\b[,:]?\s*(?:\$[^$]*\$,?\s+(?=so\b|thus|hence|therefore))?)*(?:(?:we|i)\s+(?:have|get|find|see|conclude|obtain)(?:\s+that)?\b[,:]?\s*)?"
                     rf"(?:(?:(?:the|our|my|its)\s+)?(?:(?:final|correct|required|total|exact)\s+)*(?:{NOUN})(?:\s+set)?\b\s*(?:(?:is|are|equals?|=)(?![a-z])|(?=[$\\:]))\s*:?|there\s+(?:is|are)(?:\s+exactly)?\b|it\s+(?:is|equals)\b)?\s*", re.IGNORECASE)
